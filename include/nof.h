@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NOF_H
+#define NOF_H
+
+/*
+ * libnof — an NVMe/TCP initiator in user space, on Multipath TCP sockets.
+ *
+ * The objects, in the order in which a program meets them:
+ *
+ *	nof_loop   the engine: sockets, timers and completions of one thread,
+ *	           behind one file descriptor that can be polled
+ *	nof_opts   everything a connection needs, from a URI or field by field
+ *	nof_ctrl   one association with a controller: admin queue, keep alive
+ *	nof_ns     a namespace: identity, geometry, limits
+ *	nof_chan   where I/O is submitted: a namespace on a loop, with a queue
+ *
+ * A program that reads one block:
+ *
+ *	struct nof_loop *loop;
+ *	struct nof_ctrl *ctrl;
+ *	struct nof_ns *ns;
+ *	struct nof_chan *chan;
+ *	char block[4096];
+ *
+ *	if (nof_loop_new(NULL, &loop) < 0 ||
+ *	    nof_connect(loop, "nvme+tcp://127.0.0.1/nqn.2024-01.org.example:disk", &ctrl) < 0 ||
+ *	    nof_ns_open_sync(ctrl, NULL, &ns) < 0 ||
+ *	    nof_chan_open_sync(ns, loop, &chan) < 0 ||
+ *	    nof_pread(chan, block, sizeof(block), 0, 0) < 0)
+ *		fprintf(stderr, "%s\n", nof_strerror_detail());
+ *
+ * ERRORS. A call that can fail returns 0 (or a count) on success and a negative
+ * errno on failure; outputs are untouched on failure. nof_strerror_detail()
+ * then holds a sentence: which call, what was seen, whom to suspect, what to
+ * try. Asynchronous results carry their own sentence. The library never prints,
+ * never exits, never asserts on its input.
+ *
+ * THREADS. A loop and everything attached to it (controllers, channels, I/O)
+ * belong to one thread at a time: calls on them must not run at the same time,
+ * but need not come from the thread that created them. Exceptions are marked
+ * "any thread". More threads means more loops: a channel may be on another
+ * loop than its controller, and then belongs to that loop's thread. Plain data
+ * (struct nof_opts, URIs) has no thread.
+ *
+ * COMPLETIONS. Every operation that was accepted (its call returned 0) calls
+ * its callback exactly once: with success, an NVMe status, or a transport
+ * error, in bounded time (the timeouts in struct nof_opts). Callbacks run inside
+ * nof_loop_process(), nof_loop_wait(), nof_loop_run(), the *_sync and p* helpers,
+ * and nof_ctrl_free()/nof_chan_close() — never inside a call that submits, and
+ * never with a lock held. A callback may submit, close and free anything but
+ * the loop. A call that returned an error never calls its callback.
+ *
+ * MEMORY. A buffer, and the iovec array that names it, belong to the library
+ * from the submit call until the callback, and must not change meanwhile.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define NOF_API __attribute__((visibility("default")))
+#else
+#define NOF_API
+#endif
+
+struct nof_loop;
+struct nof_ctrl;
+struct nof_ns;
+struct nof_chan;
+
+/* ------------------------------------------------------------------------
+ * Version and errors
+ * ------------------------------------------------------------------------ */
+
+/* "0.1.0": the library that runs, not the header. Any thread. */
+NOF_API const char *nof_version(void);
+
+/*
+ * The sentence of the last nof_ call that failed in the calling thread, never
+ * NULL, "" if none did. Valid until the next nof_ call of this thread.
+ */
+NOF_API const char *nof_strerror_detail(void);
+
+/*
+ * How an operation ended. Valid during the callback only.
+ */
+struct nof_completion {
+	int error;		/* 0, or a negative errno: the one field to test */
+	uint16_t status;	/* NVMe status field of the answer: SCT in bits 10:8, SC in
+				   7:0, NOF_STATUS_MORE, NOF_STATUS_DNR; 0 when it succeeded
+				   or no answer came */
+	uint16_t qid;		/* queue that carried it (0: admin) */
+	uint64_t result;	/* command specific result, DW1:DW0 of the answer */
+	const char *detail;	/* sentence when error is not 0, else "" */
+};
+
+#define NOF_STATUS_MORE	0x2000u	/* the error log has more about it */
+#define NOF_STATUS_DNR	0x4000u	/* do not retry: the same command would fail again */
+
+/*
+ * Errors of completions. An NVMe status becomes the errno that a block device
+ * would give: EIO unless there is a closer one (ENOSPC capacity exceeded, EROFS
+ * write protected, EILSEQ compare failure and digest or guard errors ... see
+ * nof_status_errno()). Without an answer: ECONNRESET, EPIPE, ETIMEDOUT, EPROTO
+ * (the target broke the protocol), EBADMSG (a data digest did not match),
+ * ECANCELED (by the caller), ENOTCONN.
+ */
+NOF_API int nof_status_errno(uint16_t status);
+
+/* Text of an NVMe status, e.g. "LBA Out of Range". Any thread, never NULL. */
+NOF_API const char *nof_status_string(uint16_t status);
+
+/* Called once per accepted operation. */
+typedef void nof_done_fn(void *arg, const struct nof_completion *c);
+
+/* ------------------------------------------------------------------------
+ * Loop
+ * ------------------------------------------------------------------------ */
+
+enum nof_engine {
+	NOF_ENGINE_AUTO,	/* io_uring, or epoll where io_uring is refused */
+	NOF_ENGINE_IO_URING,	/* fail when it is refused */
+	NOF_ENGINE_EPOLL,
+};
+
+enum nof_log_level { NOF_LOG_ERROR, NOF_LOG_WARN, NOF_LOG_INFO, NOF_LOG_DEBUG };
+
+/* One line without newline. Must not call into the library. */
+typedef void nof_log_fn(void *arg, enum nof_log_level level, const char *line);
+
+enum nof_loop_flag {
+	/*
+	 * nof_loop_fd() will not be used: the loop is driven by nof_loop_run() or
+	 * nof_loop_wait() from one thread, the first that calls it. Saves
+	 * interrupts between cores.
+	 */
+	NOF_LOOP_DEDICATED = 1u << 0,
+	/*
+	 * The caller promises to call nof_loop_flush() after submitting from
+	 * outside callbacks; without this flag the first such submission makes
+	 * the fd readable by a system call, so that nothing is ever forgotten.
+	 */
+	NOF_LOOP_EXPLICIT_FLUSH = 1u << 1,
+};
+
+struct nof_loop_opts {
+	size_t size;		/* sizeof(struct nof_loop_opts): set by nof_loop_opts_init() */
+	enum nof_engine engine;	/* default NOF_ENGINE_AUTO */
+	uint32_t flags;		/* enum nof_loop_flag, default 0 */
+	nof_log_fn *log;	/* default NULL: no log */
+	void *log_arg;
+	enum nof_log_level log_level;	/* most detailed level wanted, default NOF_LOG_INFO */
+};
+
+NOF_API void nof_loop_opts_init_sized(struct nof_loop_opts *opts, size_t size);
+#define nof_loop_opts_init(opts) nof_loop_opts_init_sized((opts), sizeof(*(opts)))
+
+/*
+ * A new loop, owned by the caller. opts NULL: defaults.
+ * ENOMEM, EMFILE; ENOSYS or EPERM when io_uring was demanded and is refused.
+ */
+NOF_API int nof_loop_new(const struct nof_loop_opts *opts, struct nof_loop **loop);
+
+/* Frees a loop. Its controllers and channels must have been freed before. NULL is accepted. */
+NOF_API void nof_loop_free(struct nof_loop *loop);
+
+/*
+ * The one descriptor to poll for reading (level triggered): readable whenever
+ * nof_loop_process() has something to do: data, completions, timers, submissions
+ * that wait to be sent. The same for the loop's whole life; never read it.
+ * ENOTSUP for a NOF_LOOP_DEDICATED loop.
+ */
+NOF_API int nof_loop_fd(struct nof_loop *loop);
+
+/*
+ * Does everything there is to do now, without waiting, and calls callbacks.
+ * Returns how many operations completed. EDEADLK from inside a callback.
+ */
+NOF_API int nof_loop_process(struct nof_loop *loop);
+
+/*
+ * The same, after waiting for something to do for at most timeout_ms (−1: no
+ * limit). Returns early, perhaps with 0, after nof_loop_wake().
+ */
+NOF_API int nof_loop_wait(struct nof_loop *loop, int timeout_ms);
+
+/* Waits and processes until nof_loop_stop(). 0, or a negative errno of the engine. */
+NOF_API int nof_loop_run(struct nof_loop *loop);
+
+/* Makes nof_loop_run() return soon. Any thread, also from a callback. */
+NOF_API void nof_loop_stop(struct nof_loop *loop);
+
+/* Makes a wait return, or the fd readable, once. Any thread; async-signal-safe. */
+NOF_API void nof_loop_wake(struct nof_loop *loop);
+
+/*
+ * Sends everything queued by submissions, one gathered send per connection.
+ * The end of every process or wait call does the same: a callback need not.
+ */
+NOF_API int nof_loop_flush(struct nof_loop *loop);
+
+/* "io_uring" or "epoll". */
+NOF_API const char *nof_loop_engine(const struct nof_loop *loop);
+
+/* Why it is epoll, when AUTO fell back: a sentence; else "". */
+NOF_API const char *nof_loop_engine_reason(const struct nof_loop *loop);
+
+/* ------------------------------------------------------------------------
+ * Options and URIs
+ *
+ * nvme+tcp://HOST[:PORT]/SUBNQN[/NSID|UUID|NGUID|EUI64][?KEY=VALUE&…]
+ *
+ * HOST is a name, an IPv4 address, or an IPv6 address in brackets. PORT is 4420,
+ * or 8009 for the discovery NQN. Without a SUBNQN the discovery NQN is meant.
+ * nvmf-tcp:// is accepted for nvme+tcp://. Keys are those of nof_opts_set().
+ * ------------------------------------------------------------------------ */
+
+#define NOF_DISCOVERY_NQN "nqn.2014-08.org.nvmexpress.discovery"
+
+enum nof_switch { NOF_OFF, NOF_ON, NOF_PREFER };
+
+enum nof_mptcp {
+	NOF_MPTCP_PREFER,	/* MPTCP, or TCP with the reason recorded */
+	NOF_MPTCP_REQUIRE,	/* not being MPTCP is an error */
+	NOF_MPTCP_OFF,		/* plain TCP */
+};
+
+struct nof_opts {
+	size_t size;			/* sizeof(struct nof_opts): set by nof_opts_init() */
+	char traddr[256];		/* host name or address of the target */
+	char trsvcid[32];		/* port; "" = 4420, or 8009 for the discovery NQN */
+	char subnqn[224];		/* subsystem; "" = discovery */
+	char ns[64];			/* namespace named by the URI: NSID, UUID, NGUID or EUI64;
+					   "" = the first active one */
+	char hostnqn[224];		/* "" = /etc/nvme/hostnqn, or made from the machine id */
+	char hostid[37];		/* UUID; "" = the one in hostnqn or /etc/nvme/hostid */
+	char host_traddr[64];		/* source address; "" = the kernel's choice */
+	char host_iface[16];		/* interface to bind to; "" = any */
+	uint32_t nr_io_queues;		/* I/O queues to ask for; 0 = number of online CPUs */
+	uint32_t queue_size;		/* entries of an I/O queue, 2..1024; default 128, clamped by
+					   the controller; one less can be in flight */
+	uint32_t keep_alive_tmo_ms;	/* default 5000; 0 = none (discovery default) */
+	uint32_t connect_timeout_ms;	/* name + TCP + ICResp of each connection; default 10000 */
+	uint32_t admin_timeout_ms;	/* one admin or Fabrics command; default 60000 */
+	uint32_t io_timeout_ms;		/* one I/O command; default 30000 */
+	enum nof_switch hdr_digest;	/* default OFF; ON = the target must agree */
+	enum nof_switch data_digest;	/* default OFF */
+	enum nof_mptcp mptcp;		/* default PREFER */
+	enum nof_engine engine;		/* what the URI asked for, for the caller's loop */
+	bool disable_sqflow;		/* disable SQ flow control; default off */
+	bool in_capsule;		/* send small writes inside the capsule; default on.
+					   Off is for tests: Linux's nvmet never asks for data
+					   that would have fitted, such writes hang there */
+	uint32_t max_r2t;		/* open R2Ts of one command, 1..4; default 4 */
+	int tos;			/* IP type of service / traffic class, −1 = default */
+	char pcap[4096];		/* write plaintext PDUs to this file; "" = no */
+};
+
+NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
+#define nof_opts_init(opts) nof_opts_init_sized((opts), sizeof(*(opts)))
+
+/*
+ * Sets one option by its URI key (names of `nvme connect` with underscores:
+ * hostnqn, hostid, host_traddr, host_iface, nr_io_queues, queue_size,
+ * keep_alive_tmo, connect_timeout, admin_timeout, io_timeout (seconds, fractions
+ * allowed), ctrl_loss_tmo (only 0 in this version: no reconnects), hdr_digest,
+ * data_digest (on|off|prefer), disable_sqflow (on|off), tos; and ours: mptcp
+ * (require|prefer|off), engine (auto|io_uring|epoll), in_capsule (on|off),
+ * max_r2t, pcap). EINVAL with a sentence: unknown key or bad value.
+ */
+NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);
+
+/* Every key, NULL behind the last: for completion and help texts. Any thread. */
+NOF_API const char *const *nof_opts_keys(void);
+
+/* Fills initialised *opts from a URI. EINVAL with a sentence that points at the fault. */
+NOF_API int nof_uri_parse(const char *uri, struct nof_opts *opts);
+
+/*
+ * As nof_uri_parse(), but with only the keys of the comma separated list allow
+ * ("" = none, NULL = all but those that name local files). For programs that
+ * take URIs from others. EPERM with a sentence for a forbidden key.
+ */
+NOF_API int nof_uri_parse_allow(const char *uri, const char *allow, struct nof_opts *opts);
+
+/* The URI of opts, without secrets, into buf; returns its length as snprintf() does. */
+NOF_API int nof_uri_format(const struct nof_opts *opts, char *buf, size_t len);
+
+/* ------------------------------------------------------------------------
+ * Controller
+ * ------------------------------------------------------------------------ */
+
+enum nof_ctrl_state {
+	NOF_CTRL_NEW,		/* not connected yet */
+	NOF_CTRL_CONNECTING,	/* connections, Connect, enable, Identify under way */
+	NOF_CTRL_LIVE,		/* usable */
+	NOF_CTRL_DELETING,	/* clean shutdown under way */
+	NOF_CTRL_FAILED,	/* lost or refused: all commands were completed with an error */
+	NOF_CTRL_CLOSED,	/* shut down cleanly */
+};
+
+enum nof_event_type {
+	NOF_EVENT_CTRL_STATE,	/* the state changed: .state, .error, .detail */
+};
+
+struct nof_event {
+	enum nof_event_type type;
+	struct nof_ctrl *ctrl;
+	enum nof_ctrl_state state;
+	int error;		/* why, for FAILED */
+	const char *detail;	/* a sentence, never NULL; valid during the callback */
+};
+
+/* Called from the loop of the controller, like a completion. */
+typedef void nof_event_fn(void *arg, const struct nof_event *ev);
+
+/*
+ * A controller object for opts (copied), attached to loop; nothing is sent yet.
+ * events may be NULL. EINVAL with a sentence for impossible options; EPERM or
+ * ENOENT for a pcap file that cannot be written.
+ */
+NOF_API int nof_ctrl_new(struct nof_loop *loop, const struct nof_opts *opts, nof_event_fn *events,
+			 void *arg, struct nof_ctrl **ctrl);
+
+/*
+ * Connects the admin queue, enables the controller and identifies it (base
+ * spec: Connect, Property Set CC, Identify; checklist 2.1–2.4). Completion
+ * errors: ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENOENT (name or NQN unknown to
+ * the target), EACCES (host not allowed), EPROTO, EPROTONOSUPPORT (mptcp=require).
+ * EALREADY unless the state is NEW.
+ */
+NOF_API int nof_ctrl_connect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg);
+
+/*
+ * Clean end: waits for nothing, fails what is in flight with ECANCELED, shuts the
+ * controller down (CC.SHN) within its time limit, closes the connections.
+ */
+NOF_API int nof_ctrl_disconnect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg);
+
+/*
+ * Frees a controller in any state; connections are closed abortively and what is
+ * in flight completes with ECANCELED before this returns (channels on other
+ * loops: their threads must be at rest). Namespaces and channels of it must be
+ * closed before or never used again but for nof_chan_close()/nof_ns_close().
+ * NULL is accepted.
+ */
+NOF_API void nof_ctrl_free(struct nof_ctrl *ctrl);
+
+/* Parses, creates and connects; runs the loop meanwhile. */
+NOF_API int nof_connect(struct nof_loop *loop, const char *uri, struct nof_ctrl **ctrl);
+NOF_API int nof_ctrl_connect_sync(struct nof_ctrl *ctrl);
+NOF_API int nof_ctrl_disconnect_sync(struct nof_ctrl *ctrl);
+
+NOF_API enum nof_ctrl_state nof_ctrl_get_state(const struct nof_ctrl *ctrl);
+NOF_API struct nof_loop *nof_ctrl_get_loop(const struct nof_ctrl *ctrl);
+
+/* Name of a state: "live", … Any thread. */
+NOF_API const char *nof_ctrl_state_name(enum nof_ctrl_state state);
+
+struct nof_ctrl_info {
+	size_t size;			/* in: sizeof the struct */
+	char subnqn[224];		/* as the controller says */
+	char model[41];			/* printable ASCII, trailing blanks removed */
+	char serial[21];
+	char firmware[9];
+	uint16_t cntlid;
+	uint32_t version;		/* VS: major in 31:16, minor 15:8, tertiary 7:0 */
+	bool is_discovery;
+	uint32_t nn;			/* highest possible NSID */
+	uint32_t namespaces;		/* active ones found */
+	uint32_t nr_io_queues;		/* granted */
+	uint32_t queue_size;		/* entries per I/O queue in force */
+	uint64_t max_transfer;		/* bytes of one command (MDTS, capped) */
+	uint32_t in_capsule;		/* bytes of data a command capsule takes, I/O queues */
+	uint32_t keep_alive_ms;		/* in force, 0 = none */
+	bool has_hdr_digest;		/* in force on the admin queue */
+	bool has_data_digest;
+	bool has_volatile_cache;
+};
+
+/* What is known of a controller that has been live. ENOTCONN before. */
+NOF_API int nof_ctrl_get_info(const struct nof_ctrl *ctrl, struct nof_ctrl_info *info);
+
+/*
+ * The active NSIDs in ascending order: writes at most max of them and returns
+ * how many there are. ENOTCONN before the controller has been live.
+ */
+NOF_API int nof_ctrl_get_nsids(const struct nof_ctrl *ctrl, uint32_t *nsids, size_t max);
+
+/* ------------------------------------------------------------------------
+ * Discovery
+ * ------------------------------------------------------------------------ */
+
+struct nof_discovery_entry {
+	uint8_t trtype;		/* 3 = TCP, 1 = RDMA, 2 = FC, 4 … others */
+	uint8_t adrfam;		/* 1 = IPv4, 2 = IPv6 */
+	uint8_t subtype;	/* 1 = referral, 2 = NVM subsystem, 3 = this discovery service */
+	uint8_t treq;
+	uint16_t portid;
+	uint16_t cntlid;
+	uint16_t asqsz;
+	uint16_t eflags;
+	uint8_t sectype;	/* TSAS of TCP: 0 none, 2 TLS 1.3 */
+	/* Strings come from the network: unprintable bytes were replaced by '?'. */
+	char trsvcid[33];
+	char subnqn[257];
+	char traddr[257];
+};
+
+struct nof_discovery_log {
+	uint64_t genctr;	/* generation of the log */
+	size_t count;		/* entries read */
+	uint64_t total;		/* entries the target says it has; count is capped */
+	struct nof_discovery_entry *entries;
+};
+
+/*
+ * Reads the discovery log of a live discovery controller, again from the start
+ * when it changed meanwhile (GENCTR, EAGAIN after 6 tries); at most 4096 entries.
+ * *log is set before done is called with success and is freed by the caller.
+ * EOPNOTSUPP unless the controller is a discovery controller.
+ */
+NOF_API int nof_discovery_get(struct nof_ctrl *ctrl, struct nof_discovery_log **log,
+			      nof_done_fn *done, void *arg);
+NOF_API int nof_discovery_get_sync(struct nof_ctrl *ctrl, struct nof_discovery_log **log);
+NOF_API void nof_discovery_free(struct nof_discovery_log *log);
+
+/* ------------------------------------------------------------------------
+ * Namespace
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Identifies a namespace: Identify Namespace, descriptors, command set data.
+ * id: NSID in decimal, or UUID, NGUID, EUI64 in hex; NULL or "": the one of the
+ * options (URI), or else the first active. *ns is set before done is called with
+ * success and is closed by the caller. ENODEV: no such active namespace; ENOTSUP:
+ * a format this version cannot drive (metadata, other command sets).
+ */
+NOF_API int nof_ns_open(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns,
+			nof_done_fn *done, void *arg);
+NOF_API int nof_ns_open_sync(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns);
+
+/* Frees the snapshot. Its channels must have been closed. NULL is accepted. */
+NOF_API void nof_ns_close(struct nof_ns *ns);
+
+enum nof_ns_feature {
+	NOF_NS_WRITE_ZEROES = 1u << 0,
+	NOF_NS_DEALLOCATE = 1u << 1,
+	NOF_NS_COMPARE = 1u << 2,
+	NOF_NS_VOLATILE_CACHE = 1u << 3,	/* flush matters */
+	NOF_NS_READ_ONLY = 1u << 4,		/* write protected now */
+	NOF_NS_SHARED = 1u << 5,		/* other controllers may reach it */
+	NOF_NS_DEALLOC_ZEROES = 1u << 6,	/* deallocated blocks read as zeroes */
+	NOF_NS_WRITE_ZEROES_DEAC = 1u << 7,	/* write zeroes may deallocate */
+};
+
+struct nof_ns_info {
+	size_t size;			/* in: sizeof the struct */
+	uint32_t nsid;
+	uint32_t block_size;		/* bytes of a logical block */
+	uint64_t blocks;		/* NSZE */
+	uint64_t bytes;			/* blocks * block_size */
+	uint32_t features;		/* enum nof_ns_feature */
+	uint64_t max_transfer;		/* bytes of one read or write command; larger are split */
+	uint64_t max_write_zeroes;	/* bytes of one command; larger are split */
+	uint64_t max_deallocate;	/* bytes of one command; larger are split */
+	uint32_t preferred_io;		/* bytes: good multiple for I/O, 0 unknown (NPWG/NOIOB) */
+	uint32_t preferred_deallocate;	/* bytes: good granularity, 0 unknown (NPDG) */
+	uint8_t csi;			/* command set: 0 = NVM */
+	bool has_uuid, has_nguid, has_eui64;
+	uint8_t uuid[16];
+	uint8_t nguid[16];
+	uint8_t eui64[8];
+};
+
+NOF_API int nof_ns_get_info(const struct nof_ns *ns, struct nof_ns_info *info);
+
+/* ------------------------------------------------------------------------
+ * Channel
+ * ------------------------------------------------------------------------ */
+
+/*
+ * Opens a namespace for I/O on loop (its controller's, or another): connects an
+ * I/O queue there, or shares one that the controller already has on that loop
+ * once all granted queues are in use. Call it on the thread of loop. *chan is set
+ * before done is called with success. Completion errors: as nof_ctrl_connect();
+ * ENOSPC when all queues live on other loops.
+ */
+NOF_API int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **chan,
+			  nof_done_fn *done, void *arg);
+NOF_API int nof_chan_open_sync(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **chan);
+
+/*
+ * Closes a channel; what is in flight on it completes with ECANCELED before this
+ * returns. A queue that no channel uses any more is closed. NULL is accepted.
+ */
+NOF_API void nof_chan_close(struct nof_chan *chan);
+
+NOF_API struct nof_ns *nof_chan_get_ns(const struct nof_chan *chan);
+NOF_API struct nof_loop *nof_chan_get_loop(const struct nof_chan *chan);
+NOF_API uint16_t nof_chan_get_qid(const struct nof_chan *chan);
+
+/* Operations that can be open at a time; one more is refused with EAGAIN. */
+NOF_API uint32_t nof_chan_get_limit(const struct nof_chan *chan);
+NOF_API uint32_t nof_chan_get_inflight(const struct nof_chan *chan);
+
+/* ------------------------------------------------------------------------
+ * I/O
+ *
+ * Offsets and lengths are bytes and multiples of the block size (EINVAL), within
+ * the namespace (ERANGE). A request of any size is split by the controller's
+ * limits and completes once, when all of it is done; when parts fail it reports
+ * the first failure. Requests submitted are sent by nof_loop_flush() or at the end
+ * of the current process call. Submit errors: EAGAIN (too many open, wait for a
+ * completion), ENOTCONN (queue lost), EOPNOTSUPP (the controller cannot), EROFS,
+ * EINVAL, ERANGE.
+ * ------------------------------------------------------------------------ */
+
+enum nof_io_flag {
+	NOF_IO_FUA = 1u << 0,		/* write, write zeroes, read: force unit access */
+	NOF_IO_LR = 1u << 1,		/* limited retry */
+	NOF_IO_DEALLOCATE = 1u << 2,	/* write zeroes: deallocate if possible (DEAC) */
+	NOF_IO_LBA = 1u << 3,		/* offset, and the length where no buffer is given, count
+					   logical blocks instead of bytes */
+};
+
+NOF_API int nof_read(struct nof_chan *chan, void *buf, size_t len, uint64_t offset, uint32_t flags,
+		     nof_done_fn *done, void *arg);
+NOF_API int nof_write(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset,
+		      uint32_t flags, nof_done_fn *done, void *arg);
+/* iovecs of any shape and alignment; their sum is the length. Up to INT_MAX elements. */
+NOF_API int nof_readv(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint64_t offset,
+		      uint32_t flags, nof_done_fn *done, void *arg);
+NOF_API int nof_writev(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint64_t offset,
+		       uint32_t flags, nof_done_fn *done, void *arg);
+/* Compare the medium with a buffer: EILSEQ when they differ (NVM Compare). */
+NOF_API int nof_compare(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset,
+			uint32_t flags, nof_done_fn *done, void *arg);
+NOF_API int nof_comparev(struct nof_chan *chan, const struct iovec *iov, int iovcnt,
+			 uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg);
+/*
+ * All writes completed before become durable. Without a volatile cache there is
+ * nothing to do: it succeeds, still asynchronously.
+ */
+NOF_API int nof_flush(struct nof_chan *chan, nof_done_fn *done, void *arg);
+NOF_API int nof_write_zeroes(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags,
+			     nof_done_fn *done, void *arg);
+/* A hint (Dataset Management): what is read afterwards is old data, zeroes or ones. */
+NOF_API int nof_deallocate(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags,
+			   nof_done_fn *done, void *arg);
+
+/* The same, waiting, and running the loop meanwhile. 0 or a negative errno. */
+NOF_API int nof_pread(struct nof_chan *chan, void *buf, size_t len, uint64_t offset,
+		      uint32_t flags);
+NOF_API int nof_pwrite(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset,
+		       uint32_t flags);
+NOF_API int nof_preadv(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint64_t offset,
+		       uint32_t flags);
+NOF_API int nof_pwritev(struct nof_chan *chan, const struct iovec *iov, int iovcnt,
+			uint64_t offset, uint32_t flags);
+NOF_API int nof_pcompare(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset,
+			 uint32_t flags);
+NOF_API int nof_pflush(struct nof_chan *chan);
+NOF_API int nof_pwrite_zeroes(struct nof_chan *chan, uint64_t len, uint64_t offset,
+			      uint32_t flags);
+NOF_API int nof_pdeallocate(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags);
+
+/* ------------------------------------------------------------------------
+ * Transport: what a queue's connection really is
+ * ------------------------------------------------------------------------ */
+
+#define NOF_SUBFLOWS_MAX 8
+
+struct nof_subflow {
+	char local[64];			/* address:port */
+	char peer[64];
+	uint64_t bytes_sent;
+	uint64_t bytes_received;
+	uint32_t retransmits;
+	uint32_t rtt_us;
+};
+
+struct nof_transport {
+	size_t size;			/* in: sizeof the struct */
+	uint16_t qid;
+	bool is_mptcp;			/* now: a later fallback shows */
+	char reason[160];		/* why it is TCP, "" for MPTCP */
+	uint64_t bytes_sent;		/* payload of the connection, all subflows */
+	uint64_t bytes_received;
+	uint32_t retransmits;
+	uint32_t subflow_count;		/* may exceed NOF_SUBFLOWS_MAX */
+	struct nof_subflow subflows[NOF_SUBFLOWS_MAX];
+};
+
+/* Of a channel's I/O queue, or of a controller's admin queue. ENOTCONN when it is down. */
+NOF_API int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t);
+NOF_API int nof_ctrl_get_transport(const struct nof_ctrl *ctrl, struct nof_transport *t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
