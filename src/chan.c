@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A channel's life: opening (an I/O queue on its loop), loss, closing. Memory goes
+ * in a deferred call, because close may be called from the channel's own callbacks.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chan.h"
+#include "err.h"
+
+enum { EXTRA_IOS = 64 };	/* operations beyond the queue's depth that may wait for a slot */
+
+static void put_queue(struct nof_chan *chan)
+{
+	if (chan->is_put)
+		return;
+	chan->is_put = true;
+	if (chan->q)
+		nofi_queue_unwait(chan->q, &chan->waiter);
+	/* Completes what is in flight, if the queue was ours alone. */
+	nofi_ctrl_queue_put(&chan->user);
+}
+
+/* Nothing of it is in flight: what is left is memory. */
+static void chan_end(struct nof_chan *chan)
+{
+	if (chan->is_gone)
+		return;
+	chan->is_gone = true;
+	put_queue(chan);
+	nofi_loop_undefer(chan->loop, &chan->defer);
+	nofi_loop_defer(chan->loop, &chan->defer);
+}
+
+static void chan_free(struct nof_chan *chan)
+{
+	nofi_ns_unref(chan->ns);
+	free(chan->ios);
+	free(chan);
+}
+
+static void on_defer(struct nofi_defer *d)
+{
+	struct nof_chan *chan = (struct nof_chan *)((char *)d - offsetof(struct nof_chan, defer));
+
+	if (chan->is_gone)
+		chan_free(chan);
+	else
+		nofi_io_run_instant(chan);
+}
+
+static void on_room(struct nofi_waiter *w)
+{
+	nofi_io_pump((struct nof_chan *)((char *)w - offsetof(struct nof_chan, waiter)));
+}
+
+static struct nof_chan *of_user(struct nofi_ioq_user *u)
+{
+	return (struct nof_chan *)((char *)u - offsetof(struct nof_chan, user));
+}
+
+static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
+{
+	struct nof_chan *chan = of_user(u);
+	struct nof_completion c = { .error = err ? err->code : 0, .detail = err ? err->text : "" };
+	nof_done_fn *done = chan->done;
+	void *arg = chan->arg;
+
+	chan->done = NULL;
+	if (err) {
+		/* err may live in what is put */
+		struct nofi_err copy = *err;
+
+		c.detail = copy.text;
+		chan_end(chan);
+		nofi_loop_count_done(chan->loop);
+		done(arg, &c);
+		return;
+	}
+	chan->q = u->ioq->q;
+	chan->is_open = true;
+	*chan->out = chan;
+	c.qid = nofi_queue_qid(chan->q);
+	nofi_loop_count_done(chan->loop);
+	done(arg, &c);
+}
+
+static void on_dead(struct nofi_ioq_user *u, const struct nofi_err *err)
+{
+	nofi_io_fail_pending(of_user(u), err);
+}
+
+int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **out,
+		  nof_done_fn *done, void *arg)
+{
+	struct nof_chan *chan;
+	struct nofi_err err;
+	int r;
+
+	if (!ns || !loop || !out || !done)
+		return nofi_fail(-EINVAL, "nof_chan_open: a NULL argument was given");
+	chan = calloc(1, sizeof(*chan));
+	if (!chan)
+		return nofi_fail(-ENOMEM, "nof_chan_open: out of memory");
+	chan->limit = nofi_ctrl_queue_entries(ns->ctrl) - 1 + EXTRA_IOS;
+	chan->ios = calloc(chan->limit, sizeof(*chan->ios));
+	if (!chan->ios) {
+		free(chan);
+		return nofi_fail(-ENOMEM, "nof_chan_open: out of memory");
+	}
+	for (uint32_t i = chan->limit; i--;) {
+		chan->ios[i].chan = chan;
+		chan->ios[i].next = chan->free;
+		chan->free = &chan->ios[i];
+	}
+	chan->loop = loop;
+	chan->ns = nofi_ns_ref(ns);
+	chan->pend_tail = &chan->pend_head;
+	chan->waiter.fn = on_room;
+	chan->defer.fn = on_defer;
+	chan->user.ready = on_ready;
+	chan->user.dead = on_dead;
+	chan->out = out;
+	chan->done = done;
+	chan->arg = arg;
+	r = nofi_ctrl_queue_get(ns->ctrl, loop, &chan->user, &err);
+	if (r < 0) {
+		chan_free(chan);
+		return nofi_fail(r, "nof_chan_open: %s", err.text);
+	}
+	return 0;
+}
+
+void nofi_chan_drained(struct nof_chan *chan)
+{
+	chan_end(chan);
+}
+
+static bool is_shared(const struct nof_chan *chan)
+{
+	return chan->user.ioq && (chan->user.ioq->users != &chan->user || chan->user.next);
+}
+
+void nof_chan_close(struct nof_chan *chan)
+{
+	struct nofi_err why;
+
+	if (!chan || chan->is_closing)
+		return;
+	chan->is_closing = true;
+	nofi_err_set(&why, -ECANCELED, "canceled: the channel was closed");
+	nofi_io_fail_pending(chan, &why);
+	nofi_io_run_instant(chan);
+	if (!chan->inflight) {
+		chan_end(chan);
+		return;
+	}
+	if (!is_shared(chan)) {
+		/* Closing the connection completes the rest; the last one ends the channel. */
+		put_queue(chan);
+		return;
+	}
+	/*
+	 * Others use the connection: their commands must not suffer, and ours may not be
+	 * forgotten while data is on its way into our buffers.
+	 */
+	while (!chan->is_gone && !nofi_loop_is_processing(chan->loop))
+		if (nof_loop_wait(chan->loop, -1) < 0)
+			return;
+}
+
+struct nof_ns *nof_chan_get_ns(const struct nof_chan *chan)
+{
+	return chan ? chan->ns : NULL;
+}
+
+struct nof_loop *nof_chan_get_loop(const struct nof_chan *chan)
+{
+	return chan ? chan->loop : NULL;
+}
+
+uint16_t nof_chan_get_qid(const struct nof_chan *chan)
+{
+	return chan && chan->q ? nofi_queue_qid(chan->q) : 0;
+}
+
+uint32_t nof_chan_get_limit(const struct nof_chan *chan)
+{
+	return chan ? chan->limit : 0;
+}
+
+uint32_t nof_chan_get_inflight(const struct nof_chan *chan)
+{
+	return chan ? chan->inflight : 0;
+}
+
+int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t)
+{
+	int r;
+
+	if (!chan || !t || t->size < sizeof(t->size))
+		return nofi_fail(-EINVAL, "nof_chan_get_transport: set t->size to sizeof(*t)");
+	r = chan->q ? nofi_transport_fill(chan->q, t) : -ENOTCONN;
+	return r < 0 ? nofi_fail(r, "nof_chan_get_transport: the connection is down") : 0;
+}

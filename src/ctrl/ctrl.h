@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The controller as the layer above (channels) sees it.
+ *
+ * Threads: a controller lives on the loop of its admin queue; its I/O queues may
+ * live on others. What a channel calls from another loop's thread is below,
+ * everything else belongs to the admin loop.
+ */
+#ifndef NOF_CTRL_CTRL_H
+#define NOF_CTRL_CTRL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "nof.h"
+#include "queue/queue.h"
+
+struct nofi_ioq;
+struct nofi_ioq_user;
+
+/*
+ * err NULL: the queue is ready. Else why there is none. Called on the queue's
+ * loop, never from inside nofi_ctrl_queue_get() or _put(); may call _put().
+ */
+typedef void nofi_ioq_fn(struct nofi_ioq_user *u, const struct nofi_err *err);
+
+/*
+ * A user of an I/O queue, embedded in a channel. After a successful get:
+ *
+ *	ready(u, err) or ready(u, NULL), once
+ *	dead(u, err) at most once, only after ready(u, NULL), and after every
+ *	             command of the queue has completed
+ *
+ * and none of them any more once put was called. put is owed in every case.
+ */
+struct nofi_ioq_user {
+	nofi_ioq_fn *ready;		/* set by the caller before get */
+	nofi_ioq_fn *dead;		/* set by the caller before get */
+	struct nofi_ioq *ioq;		/* NULL: no queue is held */
+	struct nofi_ioq_user *next;	/* private: users of the same queue */
+	uint8_t told;			/* private: enum ioq_told */
+};
+
+/* The connection a channel submits to. */
+struct nofi_ioq {
+	struct nofi_queue *q;		/* never NULL while a user holds the ioq; once dead, its
+					   calls return −ENOTCONN */
+	struct nof_ctrl *ctrl;		/* holds a reference */
+	struct nof_loop *loop;		/* where q lives */
+	uint16_t qid;			/* 1.. */
+	/* The rest is private to ioq.c. */
+	uint8_t state;			/* enum ioq_state; loop's thread */
+	bool is_linked;			/* in ctrl->ioqs, holds its qid; under ctrl->lock */
+	uint32_t refs;			/* one while it has users, one per message on its way;
+					   under ctrl->lock */
+	uint32_t nusers;		/* attached users; written under ctrl->lock */
+	struct nofi_ioq *next;		/* ctrl->ioqs; under ctrl->lock */
+	struct nofi_ioq *kill_next;	/* list of one teardown */
+	struct nofi_ioq_user *users;	/* loop's thread */
+	struct nofi_defer tell;		/* tells users that came late */
+	struct nofi_msg kill_msg;	/* to loop: the controller failed */
+	bool is_kill_posted;		/* under ctrl->lock */
+	struct nofi_err kill_err;	/* what kill_msg carries */
+	struct nofi_msg lost_msg;	/* to the admin loop: this queue failed */
+	struct nofi_err err;		/* why it is dead */
+	void *connect_data;		/* data of the Connect command while it is under way */
+	struct iovec connect_iov;
+};
+
+/*
+ * An I/O queue for a channel on loop: a connection of its own while the controller
+ * has granted queues left, else a share of the least loaded one on that loop.
+ * Call on loop's thread. −ENOTCONN: the controller is not live; −ENOSPC: all
+ * queues live on other loops; −ENOMEM.
+ */
+int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nofi_ioq_user *u,
+			struct nofi_err *err);
+
+/*
+ * Lets go of it: the last user closes the connection (what was still in flight
+ * completes with −ECANCELED before this returns) and frees the queue id. On
+ * loop's thread, or while that is at rest. Harmless when u holds nothing.
+ */
+void nofi_ctrl_queue_put(struct nofi_ioq_user *u);
+
+/* Any thread; valid until the controller object is gone (a namespace holds it). */
+struct nof_ctrl *nofi_ctrl_ref(struct nof_ctrl *ctrl);
+void nofi_ctrl_unref(struct nof_ctrl *ctrl);
+const struct nof_opts *nofi_ctrl_opts(const struct nof_ctrl *ctrl);	/* never changes */
+/* Any thread, constant once the controller has been live: what chan.c wants to know. */
+bool nofi_ctrl_has_volatile_cache(const struct nof_ctrl *ctrl);
+uint16_t nofi_ctrl_oncs(const struct nof_ctrl *ctrl);
+uint32_t nofi_ctrl_queue_entries(const struct nof_ctrl *ctrl);	/* of an I/O queue: one less in flight */
+const char *nofi_ctrl_subnqn(const struct nof_ctrl *ctrl);	/* for sentences */
+
+/* Fills *t from a queue (its size field is the caller's). Queue's thread. −ENOTCONN. */
+int nofi_transport_fill(const struct nofi_queue *q, struct nof_transport *t);
+
+#endif

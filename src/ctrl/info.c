@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is known of a controller and its connections, for the user and for chan.c.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ctrl/internal.h"
+
+const struct nof_opts *nofi_ctrl_opts(const struct nof_ctrl *ctrl)
+{
+	return &ctrl->opts;
+}
+
+bool nofi_ctrl_has_volatile_cache(const struct nof_ctrl *ctrl)
+{
+	return ctrl->ident.has_volatile_cache;
+}
+
+uint16_t nofi_ctrl_oncs(const struct nof_ctrl *ctrl)
+{
+	return ctrl->ident.oncs;
+}
+
+uint32_t nofi_ctrl_queue_entries(const struct nof_ctrl *ctrl)
+{
+	return ctrl->io_entries;
+}
+
+const char *nofi_ctrl_subnqn(const struct nof_ctrl *ctrl)
+{
+	return ctrl->opts.subnqn;
+}
+
+static int not_known(const struct nof_ctrl *ctrl, const char *call)
+{
+	return nofi_fail(-ENOTCONN, "%s: the controller has not been live yet, it is %s", call,
+			 nof_ctrl_state_name(ctrl->state));
+}
+
+int nof_ctrl_get_info(const struct nof_ctrl *ctrl, struct nof_ctrl_info *info)
+{
+	struct nof_ctrl_info i = { 0 };
+	const struct nofi_pdu_params *pp;
+
+	if (!ctrl || !info || info->size < sizeof(info->size))
+		return nofi_fail(-EINVAL, "nof_ctrl_get_info: ctrl and info must not be NULL, and "
+				 "info->size must be sizeof(*info)");
+	if (!ctrl->is_known)
+		return not_known(ctrl, "nof_ctrl_get_info");
+	i.size = info->size;
+	memcpy(i.subnqn, ctrl->ident.subnqn, sizeof(i.subnqn));
+	memcpy(i.model, ctrl->ident.model, sizeof(i.model));
+	memcpy(i.serial, ctrl->ident.serial, sizeof(i.serial));
+	memcpy(i.firmware, ctrl->ident.firmware, sizeof(i.firmware));
+	i.cntlid = ctrl->cntlid;
+	i.version = ctrl->vs;
+	i.is_discovery = ctrl->ident.is_discovery;
+	i.nn = ctrl->ident.nn;
+	i.namespaces = ctrl->nnsids;
+	i.nr_io_queues = ctrl->nr_io_queues;
+	i.queue_size = ctrl->io_entries;
+	i.max_transfer = ctrl->ident.max_transfer;
+	i.in_capsule = ctrl->ident.incapsule;
+	i.keep_alive_ms = ctrl->opts.keep_alive_tmo_ms;
+	pp = ctrl->admin ? nofi_queue_params(ctrl->admin) : NULL;
+	i.has_hdr_digest = pp && pp->hdgst;
+	i.has_data_digest = pp && pp->ddgst;
+	i.has_volatile_cache = ctrl->ident.has_volatile_cache;
+	memcpy(info, &i, i.size < sizeof(i) ? i.size : sizeof(i));
+	return 0;
+}
+
+int nof_ctrl_get_nsids(const struct nof_ctrl *ctrl, uint32_t *nsids, size_t max)
+{
+	if (!ctrl || (!nsids && max))
+		return nofi_fail(-EINVAL, "nof_ctrl_get_nsids: ctrl and nsids must not be NULL");
+	if (!ctrl->is_known)
+		return not_known(ctrl, "nof_ctrl_get_nsids");
+	for (size_t i = 0; i < max && i < ctrl->nnsids; i++)
+		nsids[i] = ctrl->nsids[i];
+	return (int)ctrl->nnsids;
+}
+
+int nofi_transport_fill(const struct nofi_queue *q, struct nof_transport *out)
+{
+	struct nof_transport t;
+	struct nofi_sock_info si;
+	int r = nofi_queue_get_info(q, &si);
+
+	if (r < 0)
+		return r;
+	memset(&t, 0, sizeof(t));
+	t.size = out->size;
+	t.qid = nofi_queue_qid(q);
+	t.is_mptcp = si.proto.is_mptcp;
+	snprintf(t.reason, sizeof(t.reason), "%s", si.proto.reason);
+	t.bytes_sent = si.bytes_sent;
+	t.bytes_received = si.bytes_received;
+	t.retransmits = si.retransmits;
+	t.subflow_count = si.subflow_count;
+	for (unsigned i = 0; i < NOF_SUBFLOWS_MAX && i < NOFI_SUBFLOWS_MAX && i < si.subflow_count;
+	     i++) {
+		struct nof_subflow *d = &t.subflows[i];
+		const struct nofi_subflow_info *s = &si.subflows[i];
+
+		nofi_sockaddr_format((const struct sockaddr *)&s->local, d->local, sizeof(d->local));
+		nofi_sockaddr_format((const struct sockaddr *)&s->peer, d->peer, sizeof(d->peer));
+		d->bytes_sent = s->bytes_sent;
+		d->bytes_received = s->bytes_received;
+		d->retransmits = s->retransmits;
+		d->rtt_us = s->rtt_us;
+	}
+	memcpy(out, &t, t.size < sizeof(t) ? t.size : sizeof(t));
+	return 0;
+}
+
+int nof_ctrl_get_transport(const struct nof_ctrl *ctrl, struct nof_transport *t)
+{
+	int r;
+
+	if (!ctrl || !t || t->size < sizeof(t->size))
+		return nofi_fail(-EINVAL, "nof_ctrl_get_transport: ctrl and t must not be NULL, and "
+				 "t->size must be sizeof(*t)");
+	r = ctrl->admin ? nofi_transport_fill(ctrl->admin, t) : -ENOTCONN;
+	return r < 0 ? nofi_fail(r, "nof_ctrl_get_transport: the admin queue is not connected") : 0;
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The controller object, shared by the files of this folder.
+ *
+ *	NEW ─► CONNECTING ─► LIVE ─► DELETING ─► CLOSED
+ *	            │          │         │
+ *	            └──────────┴─────────┴─────► FAILED
+ *
+ * CONNECTING and DELETING are a chain of steps (struct nofi_step): each sends one
+ * command, judges the answer, and ends in one transition: the next step, or
+ * nofi_ctrl_fail(). Commands have the admin timeout as their deadline, waiting for
+ * CSTS has the controller's own, the transport part connect_timeout. A
+ * "resetting" state fits between LIVE and CONNECTING: the same steps run again.
+ *
+ * All failure goes through nofi_ctrl_fail(), which only notes it; the work
+ * (closing queues, completing what waits, telling the user) is done by
+ * ctrl_work() at the end of the loop's turn, with nothing of ours on the stack.
+ */
+#ifndef NOF_CTRL_INTERNAL_H
+#define NOF_CTRL_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "ctrl/ctrl.h"
+#include "ctrl/ident.h"
+#include "ctrl/ns.h"
+#include "pdu/wire.h"
+
+#define NOFI_MS 1000000ull	/* ns */
+
+enum {
+	NOFI_ADMIN_ENTRIES = 32,	/* SQSIZE 31, as Linux has it (F-1) */
+	NOFI_IO_QUEUES_MAX = 256,	/* more are never asked for */
+	NOFI_CTRL_EVENTS = 8,		/* a controller passes through fewer states than this */
+};
+
+/* An admin command with its one buffer; embedded, one at a time. */
+struct nofi_acmd {
+	struct nof_ctrl *ctrl;
+	uint8_t sqe[NOFI_SQE_LEN];	/* all but CID, PSDT, SGL */
+	struct iovec iov;		/* its data */
+	enum nofi_dir dir;
+	uint32_t flags;			/* enum nofi_cmd_flag */
+	bool is_busy;			/* sent, not completed */
+	void (*done)(struct nofi_acmd *c, const struct nofi_cpl *cpl);
+};
+
+/* One step of bringing a controller up or down. */
+struct nofi_step {
+	const char *what;		/* for sentences: "Property Get CAP" */
+	int (*send)(struct nof_ctrl *ctrl);
+	void (*done)(struct nof_ctrl *ctrl, const struct nofi_cpl *cpl);
+	bool is_optional;		/* done judges a status ≠ 0 itself */
+};
+
+/*
+ * An operation of the user on a live controller (open a namespace, read a log):
+ * a chain of commands. They run one after the other, so that the admin queue never
+ * runs out of room.
+ */
+struct nofi_op {
+	struct nofi_op *next;
+	const char *what;		/* public call, for sentences */
+	void (*start)(struct nofi_op *op);
+	/* Hands the result over (error 0) or drops it, frees the op. */
+	void (*end)(struct nofi_op *op);
+	struct nof_ctrl *ctrl;
+	nof_done_fn *done;		/* NULL: internal */
+	void *arg;
+	struct nofi_err err;		/* code 0: success */
+	uint16_t status;		/* NVMe status behind err */
+	/* The command under way (nofi_op_send). */
+	const char *cmd_what;		/* for sentences */
+	void (*next_fn)(struct nofi_op *op, const struct nofi_cpl *cpl);
+	bool is_optional;		/* next_fn judges a status ≠ 0 itself */
+};
+
+struct nof_ctrl {
+	struct nof_loop *loop;		/* of the admin queue */
+	struct nof_opts opts;		/* checked, host identity filled in; constant */
+	uint8_t hostid[16];
+	nof_event_fn *events;		/* NULL after nof_ctrl_free() */
+	void *events_arg;
+	atomic_uint refs;		/* user, namespaces, I/O queues, messages, work */
+	struct nofi_tap *tap;		/* NULL: no pcap was wanted */
+
+	pthread_mutex_t lock;		/* everything to the next blank line */
+	enum nof_ctrl_state state;	/* written on the loop's thread only */
+	bool is_freed;			/* nof_ctrl_free() was called */
+	struct nofi_err err;		/* why FAILED */
+	struct nofi_ioq *ioqs;		/* those that hold a queue id */
+	uint16_t last_qid;		/* next-fit: an id rests after its connection closed, the
+					   target may still be clearing it up */
+
+	/* The admin loop's from here on. */
+	struct nofi_queue *admin;	/* NULL before and after */
+	bool needs_teardown;		/* ended: ctrl_work() has to clear up */
+	bool needs_shutdown;		/* ctrl_work() has to start the clean end */
+	struct nofi_defer work;
+	enum nof_ctrl_state notes[NOFI_CTRL_EVENTS];	/* changes the user has not heard of */
+	uint32_t nnotes;
+	nof_done_fn *connect_done;	/* NULL: none waits */
+	void *connect_arg;
+	bool is_connect_over;		/* deliver connect_done */
+	struct nofi_err connect_err;	/* with this */
+	nof_done_fn *disconnect_done;
+	void *disconnect_arg;
+	bool is_disconnect_over;
+	uint16_t fail_status;		/* NVMe status of the refusal behind err, else 0 */
+
+	/* connect.c: transport */
+	struct nofi_resolve *resolve;	/* NULL: no look-up is running */
+	struct nofi_msg resolve_msg;	/* its result is on the way */
+	struct nofi_addrs addrs;
+	struct nofi_err resolve_err;
+	uint32_t addr_next;		/* addrs.addr[addr_next−1] is being used */
+	struct nofi_timer connect_timer;	/* bounds the look-up */
+	uint64_t connect_deadline;	/* name and all addresses */
+	struct sockaddr_storage src;	/* host_traddr; ss_family 0: none */
+	socklen_t src_len;
+	bool is_transport_up;		/* ICResp was accepted: no other address is tried */
+
+	/* Steps */
+	const struct nofi_step *step;
+	struct nofi_acmd step_cmd;
+	struct nofi_timer poll_timer;	/* the next look at CSTS */
+	uint64_t poll_deadline;
+	uint64_t poll_interval;
+	uint32_t poll_mask, poll_want;	/* CSTS & mask == want ends it */
+	const struct nofi_step *poll_then;
+	const char *poll_what;		/* "become ready" */
+	uint8_t *page;			/* NOFI_PAGE bytes for steps */
+
+	/* Facts, constant once LIVE. */
+	uint64_t cap;
+	uint32_t vs;
+	uint32_t cc;
+	uint32_t ready_ms;		/* time limit of enable and disable */
+	uint16_t cntlid;
+	struct nofi_ctrl_ident ident;
+	uint32_t nr_io_queues;		/* granted and wanted */
+	uint32_t io_entries;		/* of each */
+
+	/* Active namespaces */
+	uint32_t *nsids;
+	uint32_t nnsids;
+	uint32_t *new_nsids;		/* being read, page by page */
+	uint32_t nnew;
+	uint32_t new_last;		/* highest so far: the next page starts behind it */
+	bool is_known;			/* has been LIVE: info may be read */
+	bool has_nvm_limits;		/* CNS 06 was asked (and perhaps answered) */
+	struct nofi_nvm_limits nvm_limits;
+
+	/* ops.c */
+	struct nofi_op *op_head, *op_tail;	/* head is running */
+	struct nofi_op *ended_head, *ended_tail;	/* callbacks to be called */
+	struct nofi_acmd op_cmd;
+	uint8_t *op_page;		/* NOFI_PAGE bytes for the running op */
+
+	/* keepalive.c */
+	struct nofi_acmd ka_cmd;
+	struct nofi_timer ka_timer;
+	uint64_t ka_sent;		/* when the last one went out */
+
+	/* events.c */
+	struct nofi_acmd aer_cmd;
+	struct nofi_timer aer_timer;	/* re-arms late under a flood */
+	uint64_t aer_window;		/* start of the second being counted */
+	uint32_t aer_count;		/* events in it */
+	bool has_rescan;		/* the rescan op is queued or running */
+	bool is_rescan_due;		/* and has to run again */
+};
+
+/* ctrl.c */
+void nofi_ctrl_set_state(struct nof_ctrl *ctrl, enum nof_ctrl_state state);
+void nofi_ctrl_fail(struct nof_ctrl *ctrl, const struct nofi_err *err);
+__attribute__((format(printf, 3, 4)))
+void nofi_ctrl_failf(struct nof_ctrl *ctrl, int code, const char *fmt, ...);
+void nofi_ctrl_live(struct nof_ctrl *ctrl);
+void nofi_ctrl_closed(struct nof_ctrl *ctrl);
+/* From a member to its controller. */
+#define nofi_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+void nofi_ctrl_schedule(struct nof_ctrl *ctrl);
+/* Teardown parts in their files. */
+void nofi_connect_cancel(struct nof_ctrl *ctrl);
+void nofi_ka_stop(struct nof_ctrl *ctrl);
+void nofi_aer_stop(struct nof_ctrl *ctrl);
+/* Ends all I/O queues; everywhere: on other loops too, whose threads are at rest. */
+void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere);
+
+/* connect.c */
+int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err);
+void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, struct nofi_queue_opts *o);
+/* SQE and data of Connect for a queue. data: NOFI_CONNECT_LEN bytes. */
+enum { NOFI_CONNECT_LEN = 1024 };
+void nofi_connect_build(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t entries,
+			uint8_t *sqe, uint8_t *data);
+/* A refused Connect (F-4) as errno and sentence. Pure but for opts. */
+int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t status,
+			uint64_t result, struct nofi_err *err);
+
+/* steps.c */
+void nofi_step_enter(struct nof_ctrl *ctrl, const struct nofi_step *step);
+void nofi_steps_stop(struct nof_ctrl *ctrl);
+/* Polls CSTS until (CSTS & mask) == want, then enters the step. */
+void nofi_csts_wait(struct nof_ctrl *ctrl, const char *what, uint32_t mask, uint32_t want,
+		    uint32_t limit_ms, const struct nofi_step *then);
+extern const struct nofi_step nofi_step_connect;	/* connect.c */
+extern const struct nofi_step nofi_step_cap;		/* enable.c: the first of it */
+extern const struct nofi_step nofi_step_identify;	/* bringup.c: the first of it */
+extern const struct nofi_step nofi_step_shutdown;	/* shutdown.c */
+
+/* cmd.c: the SQEs used here; acmd: ctrl and done are kept, the rest is overwritten. */
+int nofi_acmd_send(struct nofi_acmd *c);
+void nofi_cmd_prop_get(struct nofi_acmd *c, uint32_t offset, bool is_8);
+void nofi_cmd_prop_set(struct nofi_acmd *c, uint32_t offset, uint64_t value);
+void nofi_cmd_identify(struct nofi_acmd *c, uint8_t cns, uint32_t nsid, uint8_t csi, void *page);
+void nofi_cmd_set_feature(struct nofi_acmd *c, uint8_t fid, uint32_t cdw11);
+void nofi_cmd_get_log(struct nofi_acmd *c, uint8_t lid, uint64_t offset, bool rae, void *buf,
+		      uint32_t len);
+void nofi_cmd_simple(struct nofi_acmd *c, uint8_t opcode, uint32_t flags);
+
+/* ops.c */
+int nofi_op_submit(struct nofi_op *op);
+void nofi_op_finish(struct nofi_op *op);	/* op->err says how */
+/* Sends ctrl->op_cmd for the running op; next judges the answer. */
+void nofi_op_send(struct nofi_op *op, const char *what,
+		  void (*next)(struct nofi_op *op, const struct nofi_cpl *cpl), bool is_optional);
+void nofi_ops_fail_all(struct nof_ctrl *ctrl, const struct nofi_err *err);
+
+/* nslist.c: the active list. begin, then one take per page; 1: another page is wanted. */
+void nofi_nslist_begin(struct nof_ctrl *ctrl);
+int nofi_nslist_take(struct nof_ctrl *ctrl, const uint8_t *page, struct nofi_err *err);
+
+/* keepalive.c, events.c */
+void nofi_ka_start(struct nof_ctrl *ctrl);
+void nofi_aer_start(struct nof_ctrl *ctrl);
+
+#endif

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * I/O queues: one connection each, on the loop of the channel that asked.
+ *
+ *	CONNECTING ─► FABRICS (Connect sent) ─► READY ─► DEAD
+ *	     └──────────────┴─────────────────────────────┘
+ *
+ * Threads. An ioq belongs to its loop's thread. Under ctrl->lock are: the list of
+ * ioqs (which is the set of queue ids in use), references and numbers of users.
+ * The lock is never held while something is called that may call back.
+ *
+ *	the controller fails  ─► kill_msg to the loop of each queue
+ *	a ready queue is lost ─► lost_msg to the controller's loop
+ *
+ * A message owns a reference to the ioq until it ran; the ioq owns one to the
+ * controller.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctrl/internal.h"
+
+enum ioq_state { IOQ_CONNECTING, IOQ_FABRICS, IOQ_READY, IOQ_DEAD };
+enum ioq_told { TOLD_NOTHING, TOLD_READY, TOLD_END };
+
+static void ioq_put(struct nofi_ioq *ioq)
+{
+	struct nof_ctrl *ctrl = ioq->ctrl;
+	uint32_t left;
+
+	pthread_mutex_lock(&ctrl->lock);
+	left = --ioq->refs;
+	pthread_mutex_unlock(&ctrl->lock);
+	if (left)
+		return;
+	free(ioq->connect_data);
+	free(ioq);
+	nofi_ctrl_unref(ctrl);
+}
+
+static void ioq_get(struct nofi_ioq *ioq)
+{
+	pthread_mutex_lock(&ioq->ctrl->lock);
+	ioq->refs++;
+	pthread_mutex_unlock(&ioq->ctrl->lock);
+}
+
+/* Gives the queue id back. ctrl->lock is held. */
+static void unlink_locked(struct nofi_ioq *ioq)
+{
+	struct nofi_ioq **p;
+
+	if (!ioq->is_linked)
+		return;
+	for (p = &ioq->ctrl->ioqs; *p != ioq; p = &(*p)->next)
+		;
+	*p = ioq->next;
+	ioq->is_linked = false;
+}
+
+/* ---- telling users ---- */
+
+/* A callback may put any user: each round starts at the front again. */
+static void tell(struct nofi_ioq *ioq)
+{
+	struct nofi_ioq_user *u;
+
+	ioq_get(ioq);
+	for (;;) {
+		bool is_dead = ioq->state == IOQ_DEAD;
+
+		for (u = ioq->users; u; u = u->next)
+			if (is_dead ? u->told != TOLD_END : u->told == TOLD_NOTHING)
+				break;
+		if (!u || (!is_dead && ioq->state != IOQ_READY))
+			break;
+		if (!is_dead) {
+			u->told = TOLD_READY;
+			u->ready(u, NULL);
+		} else if (u->told == TOLD_NOTHING) {
+			u->told = TOLD_END;
+			u->ready(u, &ioq->err);
+		} else {
+			u->told = TOLD_END;
+			u->dead(u, &ioq->err);
+		}
+	}
+	ioq_put(ioq);
+}
+
+static void tell_deferred(struct nofi_defer *d)
+{
+	tell(nofi_of(d, struct nofi_ioq, tell));
+}
+
+/* ---- death ---- */
+
+/* On the controller's loop. */
+static void lost_arrived(struct nofi_msg *m)
+{
+	struct nofi_ioq *ioq = nofi_of(m, struct nofi_ioq, lost_msg);
+	struct nof_ctrl *ctrl = ioq->ctrl;
+	bool is_freed;
+
+	pthread_mutex_lock(&ctrl->lock);
+	is_freed = ctrl->is_freed;
+	pthread_mutex_unlock(&ctrl->lock);
+	if (!is_freed && ctrl->state == NOF_CTRL_LIVE)
+		nofi_ctrl_fail(ctrl, &ioq->err);
+	ioq_put(ioq);
+}
+
+/*
+ * On the queue's loop, after its commands completed. A queue that never became
+ * ready is the business of those who asked for it; one that was is a reason to
+ * give up the association (T-22), unless that is what ended it.
+ */
+static void ioq_died(struct nofi_ioq *ioq, const struct nofi_err *err)
+{
+	struct nof_ctrl *ctrl = ioq->ctrl;
+	bool is_loss = ioq->state == IOQ_READY;
+
+	if (ioq->state == IOQ_DEAD)
+		return;
+	ioq->state = IOQ_DEAD;
+	ioq->err = *err;
+	pthread_mutex_lock(&ctrl->lock);
+	unlink_locked(ioq);
+	is_loss = is_loss && ctrl->state == NOF_CTRL_LIVE && !ctrl->is_freed;
+	if (is_loss && ctrl->loop != ioq->loop) {
+		ioq->refs++;
+		nofi_loop_post(ctrl->loop, &ioq->lost_msg);
+	}
+	pthread_mutex_unlock(&ctrl->lock);
+	if (is_loss && ctrl->loop == ioq->loop)
+		nofi_ctrl_fail(ctrl, &ioq->err);
+	tell(ioq);
+}
+
+/* On the queue's loop. */
+static void kill_arrived(struct nofi_msg *m)
+{
+	struct nofi_ioq *ioq = nofi_of(m, struct nofi_ioq, kill_msg);
+
+	if (ioq->q)
+		nofi_queue_kill(ioq->q, &ioq->kill_err);
+	ioq_put(ioq);
+}
+
+void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere)
+{
+	struct nofi_ioq *ioq, *mine = NULL;
+
+	pthread_mutex_lock(&ctrl->lock);
+	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next) {
+		if (everywhere || ioq->loop == ctrl->loop) {
+			ioq->refs++;
+			ioq->kill_next = mine;
+			mine = ioq;
+		} else if (!ioq->is_kill_posted) {
+			ioq->is_kill_posted = true;
+			ioq->kill_err = *why;
+			ioq->refs++;
+			nofi_loop_post(ioq->loop, &ioq->kill_msg);
+		}
+	}
+	pthread_mutex_unlock(&ctrl->lock);
+	while ((ioq = mine)) {
+		mine = ioq->kill_next;
+		if (ioq->q)
+			nofi_queue_kill(ioq->q, why);
+		ioq_put(ioq);
+	}
+}
+
+/* ---- connecting ---- */
+
+static void connect_done(void *arg, const struct nofi_cpl *cpl)
+{
+	struct nofi_ioq *ioq = arg;
+	const struct nof_opts *opts = &ioq->ctrl->opts;
+	struct nofi_err err;
+
+	free(ioq->connect_data);
+	ioq->connect_data = NULL;
+	if (ioq->state != IOQ_FABRICS)
+		return;
+	if (cpl->error)
+		nofi_err_set(&err, cpl->error, "Connect of I/O queue %u: %s", ioq->qid, cpl->detail);
+	else if (cpl->status)
+		nofi_connect_status(opts, ioq->qid, cpl->status, cpl->result, &err);
+	else if (cpl->result & 0x60000)		/* ATR, ASCR */
+		nofi_connect_status(opts, ioq->qid, 0x191, 0, &err);
+	else {
+		nofi_queue_set_timeout(ioq->q, opts->io_timeout_ms * NOFI_MS);
+		ioq->state = IOQ_READY;
+		nofi_log(ioq->loop, NOF_LOG_DEBUG, "I/O queue %u is ready", ioq->qid);
+		tell(ioq);
+		return;
+	}
+	/* When the queue is dying of something else this changes nothing. */
+	nofi_queue_kill(ioq->q, &err);
+}
+
+static void send_connect(struct nofi_ioq *ioq)
+{
+	struct nofi_cmd_desc d;
+	struct nofi_err err;
+	int r;
+
+	memset(&d, 0, sizeof(d));
+	ioq->connect_data = malloc(NOFI_CONNECT_LEN);
+	r = ioq->connect_data ? nofi_queue_take(ioq->q, NOFI_CMD_FABRICS, &d) : -ENOMEM;
+	if (r < 0) {
+		nofi_err_set(&err, r, "Connect of I/O queue %u: the command could not be sent: %s",
+			     ioq->qid, strerror(-r));
+		nofi_queue_kill(ioq->q, &err);
+		return;
+	}
+	nofi_connect_build(ioq->ctrl, ioq->qid, ioq->ctrl->io_entries, d.sqe, ioq->connect_data);
+	ioq->connect_iov.iov_base = ioq->connect_data;
+	ioq->connect_iov.iov_len = NOFI_CONNECT_LEN;
+	d.iov = &ioq->connect_iov;
+	d.iovcnt = 1;
+	d.iov_skip = 0;
+	d.length = NOFI_CONNECT_LEN;
+	d.dir = NOFI_DIR_WRITE;
+	d.flags = NOFI_CMD_FABRICS;
+	d.done = connect_done;
+	d.arg = ioq;
+	ioq->state = IOQ_FABRICS;
+	nofi_queue_send(ioq->q, &d);
+}
+
+static void ioq_event(void *arg, enum nofi_queue_event ev, const struct nofi_err *err)
+{
+	struct nofi_ioq *ioq = arg;
+
+	if (ev == NOFI_QUEUE_READY)
+		send_connect(ioq);
+	else
+		ioq_died(ioq, err);
+}
+
+/* ---- get and put ---- */
+
+static bool is_qid_used(const struct nof_ctrl *ctrl, uint16_t qid)
+{
+	const struct nofi_ioq *ioq;
+
+	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
+		if (ioq->qid == qid)
+			return true;
+	return false;
+}
+
+static uint16_t free_qid(const struct nof_ctrl *ctrl)
+{
+	uint32_t n = ctrl->nr_io_queues;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint16_t qid = (uint16_t)((ctrl->last_qid + i) % n + 1);
+
+		if (!is_qid_used(ctrl, qid))
+			return qid;
+	}
+	return 0;
+}
+
+static struct nofi_ioq *least_loaded(const struct nof_ctrl *ctrl, const struct nof_loop *loop)
+{
+	struct nofi_ioq *ioq, *best = NULL;
+
+	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
+		if (ioq->loop == loop && ioq->state != IOQ_DEAD && !ioq->is_kill_posted &&
+		    (!best || ioq->nusers < best->nusers))
+			best = ioq;
+	return best;
+}
+
+static void attach(struct nofi_ioq *ioq, struct nofi_ioq_user *u)
+{
+	u->ioq = ioq;
+	u->told = TOLD_NOTHING;
+	u->next = ioq->users;
+	ioq->users = u;
+}
+
+static int start(struct nofi_ioq *ioq, struct nofi_err *err)
+{
+	struct nofi_queue_opts o;
+	int r;
+
+	nofi_queue_opts_fill(ioq->ctrl, ioq->qid, &o);
+	r = nofi_queue_new(ioq->loop, &o, ioq_event, ioq, &ioq->q, err);
+	if (r < 0)
+		return r;
+	r = nofi_queue_start(ioq->q, err);
+	if (r < 0) {
+		nofi_queue_free(ioq->q);
+		ioq->q = NULL;
+	}
+	return r;
+}
+
+int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nofi_ioq_user *u,
+			struct nofi_err *err)
+{
+	struct nofi_ioq *ioq, *fresh = calloc(1, sizeof(*fresh));
+	int r = 0;
+
+	u->ioq = NULL;
+	if (!fresh)
+		return nofi_err_set(err, -ENOMEM, "out of memory");
+	pthread_mutex_lock(&ctrl->lock);
+	if (ctrl->state != NOF_CTRL_LIVE || ctrl->is_freed) {
+		r = nofi_err_set(err, -ENOTCONN, "the controller is %s%s%s",
+				 nof_ctrl_state_name(ctrl->state),
+				 ctrl->state == NOF_CTRL_FAILED ? ": " : "",
+				 ctrl->state == NOF_CTRL_FAILED ? ctrl->err.text : "");
+		goto out;
+	}
+	fresh->qid = free_qid(ctrl);
+	if (!fresh->qid) {
+		ioq = least_loaded(ctrl, loop);
+		if (!ioq) {
+			r = nofi_err_set(err, -ENOSPC, "all %u I/O queues that the target granted are in "
+					 "use on other loops; raise nr_io_queues, or the target's limit, "
+					 "or use fewer loops", ctrl->nr_io_queues);
+			goto out;
+		}
+		ioq->nusers++;
+		pthread_mutex_unlock(&ctrl->lock);
+		free(fresh);
+		attach(ioq, u);
+		/* Connecting: it is told with the others. */
+		if (ioq->state == IOQ_READY)
+			nofi_loop_defer(loop, &ioq->tell);
+		return 0;
+	}
+	ioq = fresh;
+	ioq->ctrl = nofi_ctrl_ref(ctrl);
+	ioq->loop = loop;
+	ioq->state = IOQ_CONNECTING;
+	ioq->refs = 1;
+	ioq->nusers = 1;
+	ioq->tell.fn = tell_deferred;
+	ioq->kill_msg.fn = kill_arrived;
+	ioq->lost_msg.fn = lost_arrived;
+	ioq->is_linked = true;
+	ioq->next = ctrl->ioqs;
+	ctrl->ioqs = ioq;
+	ctrl->last_qid = ioq->qid;
+	pthread_mutex_unlock(&ctrl->lock);
+
+	r = start(ioq, err);
+	if (r < 0) {
+		pthread_mutex_lock(&ctrl->lock);
+		unlink_locked(ioq);
+		pthread_mutex_unlock(&ctrl->lock);
+		ioq->state = IOQ_DEAD;
+		ioq_put(ioq);
+		return r;
+	}
+	attach(ioq, u);
+	return 0;
+out:
+	pthread_mutex_unlock(&ctrl->lock);
+	free(fresh);
+	return r;
+}
+
+void nofi_ctrl_queue_put(struct nofi_ioq_user *u)
+{
+	struct nofi_ioq *ioq = u->ioq;
+	struct nofi_ioq_user **p;
+	struct nofi_queue *q;
+	uint32_t left;
+
+	if (!ioq)
+		return;
+	for (p = &ioq->users; *p != u; p = &(*p)->next)
+		;
+	*p = u->next;
+	u->ioq = NULL;
+	u->next = NULL;
+	pthread_mutex_lock(&ioq->ctrl->lock);
+	left = --ioq->nusers;
+	if (!left)
+		unlink_locked(ioq);
+	pthread_mutex_unlock(&ioq->ctrl->lock);
+	if (left)
+		return;
+	nofi_loop_undefer(ioq->loop, &ioq->tell);
+	ioq->state = IOQ_DEAD;
+	q = ioq->q;
+	ioq->q = NULL;
+	nofi_queue_free(q);
+	ioq_put(ioq);
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * struct nof_opts: defaults, the table of keys, checks.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctrl/ident.h"
+#include "opts.h"
+
+enum kind { K_TEXT, K_SECONDS, K_UINT, K_INT, K_BOOL, K_ENUM };
+
+struct choice {
+	const char *name;
+	int value;
+};
+
+struct key {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	size_t size;
+	/* K_UINT, K_INT: the number; K_SECONDS: milliseconds. zero_ok: 0 is allowed below min. */
+	uint32_t min, max;
+	bool zero_ok;
+	bool is_file;			/* names a local file */
+	const struct choice *choices;	/* K_ENUM, ended by a NULL name */
+};
+
+static const struct choice digest_choices[] = {
+	{ "off", NOF_OFF }, { "on", NOF_ON }, { "prefer", NOF_PREFER }, { NULL, 0 }
+};
+static const struct choice mptcp_choices[] = {
+	{ "prefer", NOF_MPTCP_PREFER }, { "require", NOF_MPTCP_REQUIRE }, { "off", NOF_MPTCP_OFF },
+	{ NULL, 0 }
+};
+static const struct choice engine_choices[] = {
+	{ "auto", NOF_ENGINE_AUTO }, { "io_uring", NOF_ENGINE_IO_URING },
+	{ "epoll", NOF_ENGINE_EPOLL }, { NULL, 0 }
+};
+
+#define FIELD(f) offsetof(struct nof_opts, f), sizeof(((struct nof_opts *)0)->f)
+#define DAY_MS 86400000u
+
+static const struct key keys[] = {
+	{ "hostnqn", K_TEXT, FIELD(hostnqn) },
+	{ "hostid", K_TEXT, FIELD(hostid) },
+	{ "host_traddr", K_TEXT, FIELD(host_traddr) },
+	{ "host_iface", K_TEXT, FIELD(host_iface) },
+	{ "nr_io_queues", K_UINT, FIELD(nr_io_queues), 1, NOFI_IO_QUEUES_LIMIT, true },
+	{ "queue_size", K_UINT, FIELD(queue_size), 2, 1024 },
+	{ "keep_alive_tmo", K_SECONDS, FIELD(keep_alive_tmo_ms), 100, DAY_MS, true },
+	{ "connect_timeout", K_SECONDS, FIELD(connect_timeout_ms), 1, DAY_MS },
+	{ "admin_timeout", K_SECONDS, FIELD(admin_timeout_ms), 1, DAY_MS },
+	{ "io_timeout", K_SECONDS, FIELD(io_timeout_ms), 1, DAY_MS },
+	/* Has no field: this version never reconnects. */
+	{ "ctrl_loss_tmo", K_UINT, 0, 0, 0, 0, true },
+	{ "hdr_digest", K_ENUM, FIELD(hdr_digest), .choices = digest_choices },
+	{ "data_digest", K_ENUM, FIELD(data_digest), .choices = digest_choices },
+	{ "disable_sqflow", K_BOOL, FIELD(disable_sqflow) },
+	{ "tos", K_INT, FIELD(tos), 0, 255 },
+	{ "mptcp", K_ENUM, FIELD(mptcp), .choices = mptcp_choices },
+	{ "engine", K_ENUM, FIELD(engine), .choices = engine_choices },
+	{ "in_capsule", K_BOOL, FIELD(in_capsule) },
+	{ "max_r2t", K_UINT, FIELD(max_r2t), 1, 4 },
+	{ "pcap", K_TEXT, FIELD(pcap), .is_file = true },
+};
+enum { NKEYS = sizeof(keys) / sizeof(keys[0]) };
+
+static const struct key *find_key(const char *name)
+{
+	for (size_t i = 0; i < NKEYS; i++)
+		if (!strcmp(keys[i].name, name))
+			return &keys[i];
+	return NULL;
+}
+
+const char *const *nof_opts_keys(void)
+{
+	/* In the order of the table; a test compares both. */
+	static const char *const names[NKEYS + 1] = {
+		"hostnqn", "hostid", "host_traddr", "host_iface", "nr_io_queues", "queue_size",
+		"keep_alive_tmo", "connect_timeout", "admin_timeout", "io_timeout", "ctrl_loss_tmo",
+		"hdr_digest", "data_digest", "disable_sqflow", "tos", "mptcp", "engine", "in_capsule",
+		"max_r2t", "pcap", NULL
+	};
+
+	return names;
+}
+
+bool nofi_opts_is_file_key(const char *name)
+{
+	const struct key *k = find_key(name);
+
+	return k && k->is_file;
+}
+
+static const struct nof_opts defaults = {
+	.size = sizeof(struct nof_opts),
+	.queue_size = 128,
+	.keep_alive_tmo_ms = 5000,
+	.connect_timeout_ms = 10000,
+	.admin_timeout_ms = 60000,
+	.io_timeout_ms = 30000,
+	.in_capsule = true,
+	.max_r2t = 4,
+	.tos = -1,
+};
+
+void nof_opts_init_sized(struct nof_opts *opts, size_t size)
+{
+	if (!opts || size < sizeof(opts->size))
+		return;
+	memset(opts, 0, size);
+	memcpy(opts, &defaults, size < sizeof(defaults) ? size : sizeof(defaults));
+	opts->size = size;
+}
+
+/* ---- values ---- */
+
+/* Decimal digits only, at most max (which fits 32 bits). */
+static bool parse_uint(const char *s, uint32_t max, uint32_t *out)
+{
+	uint64_t v = 0;
+
+	if (!*s)
+		return false;
+	for (; *s; s++) {
+		if (*s < '0' || *s > '9')
+			return false;
+		v = v * 10 + (uint64_t)(*s - '0');
+		if (v > max)
+			return false;
+	}
+	*out = (uint32_t)v;
+	return true;
+}
+
+/* "30", "0.5", "2.25" into milliseconds; not strtod(), whose point depends on the locale. */
+static bool parse_seconds(const char *s, uint32_t max_ms, uint32_t *out)
+{
+	uint64_t ms = 0;
+	uint32_t unit = 100;
+	bool has_digit = false;
+
+	for (; *s >= '0' && *s <= '9'; s++) {
+		ms = ms * 10 + (uint64_t)(*s - '0') * 1000;
+		has_digit = true;
+		if (ms > max_ms)
+			return false;
+	}
+	if (*s == '.')
+		for (s++; *s >= '0' && *s <= '9'; s++) {
+			ms += (uint64_t)(*s - '0') * unit;
+			unit /= 10;
+			has_digit = true;
+		}
+	if (*s || !has_digit || ms > max_ms)
+		return false;
+	*out = (uint32_t)ms;
+	return true;
+}
+
+static int bad_value(const struct key *k, const char *value, struct nofi_err *err)
+{
+	switch (k->kind) {
+	case K_SECONDS:
+		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants seconds from %s%u.%03u to %u, "
+				    "like 30 or 0.5", k->name, value, k->zero_ok ? "0, or " : "",
+				    k->min / 1000, k->min % 1000, k->max / 1000);
+	case K_BOOL:
+		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants on or off", k->name, value);
+	case K_ENUM:
+		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants %s, %s or %s", k->name, value,
+				    k->choices[0].name, k->choices[1].name, k->choices[2].name);
+	case K_TEXT:
+		return nofi_err_set(err, -EINVAL, "%s: the value has %zu characters, at most %zu fit",
+				    k->name, strlen(value), k->size - 1);
+	case K_UINT:
+	case K_INT:
+		break;
+	}
+	if (!k->max)
+		return nofi_err_set(err, -EINVAL, "%s=%.64s: only 0 is possible, this version does not "
+				    "reconnect", k->name, value);
+	return nofi_err_set(err, -EINVAL, "%s=%.64s: wants a number from %u to %u%s", k->name, value,
+			    k->min, k->max, k->zero_ok ? ", or 0 for the default" : "");
+}
+
+int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
+		  struct nofi_err *err)
+{
+	const struct key *k = find_key(name);
+	char *field;
+	uint32_t v = 0;
+
+	if (!k) {
+		char list[300] = "";
+		size_t n = 0;
+
+		for (size_t i = 0; i < NKEYS; i++)
+			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? " " : "",
+					      keys[i].name);
+		return nofi_err_set(err, -EINVAL, "unknown key \"%.32s\"; there are: %s", name, list);
+	}
+	if (k->offset + k->size > opts->size)
+		return nofi_err_set(err, -EINVAL, "%s: the program's struct nof_opts is too old for "
+				    "this key, or nof_opts_init() was not called", name);
+	field = (char *)opts + k->offset;
+	switch (k->kind) {
+	case K_TEXT:
+		if (strlen(value) >= k->size)
+			return bad_value(k, value, err);
+		memset(field, 0, k->size);
+		memcpy(field, value, strlen(value));
+		return 0;
+	case K_SECONDS:
+		if (!parse_seconds(value, k->max, &v) || (v < k->min && !(k->zero_ok && !v)))
+			return bad_value(k, value, err);
+		break;
+	case K_UINT:
+	case K_INT:
+		if (!parse_uint(value, k->max, &v) || (v < k->min && !(k->zero_ok && !v)))
+			return bad_value(k, value, err);
+		if (!k->size)
+			return 0;
+		break;
+	case K_BOOL:
+		if (strcmp(value, "on") && strcmp(value, "off"))
+			return bad_value(k, value, err);
+		*(bool *)field = !strcmp(value, "on");
+		return 0;
+	case K_ENUM:
+		for (const struct choice *c = k->choices; c->name; c++)
+			if (!strcmp(c->name, value)) {
+				memcpy(field, &c->value, sizeof(int));
+				return 0;
+			}
+		return bad_value(k, value, err);
+	}
+	memcpy(field, &v, sizeof(v));
+	return 0;
+}
+
+_Static_assert(sizeof(enum nof_switch) == sizeof(int), "enums are set as int");
+
+int nof_opts_set(struct nof_opts *opts, const char *key, const char *value)
+{
+	struct nofi_err err;
+	int r;
+
+	if (!opts || !key || !value)
+		return nofi_fail(-EINVAL, "nof_opts_set: opts, key and value must not be NULL");
+	r = nofi_opts_set(opts, key, value, &err);
+	return r < 0 ? nofi_fail(r, "nof_opts_set: %s", err.text) : 0;
+}
+
+bool nofi_opts_get(const struct nof_opts *opts, const char *name, char *buf, size_t len)
+{
+	const struct key *k = find_key(name);
+	const char *field = (const char *)opts + (k ? k->offset : 0);
+	uint32_t v;
+
+	if (!k || !k->size || k->offset + k->size > opts->size)
+		return false;
+	if (k->kind == K_TEXT) {
+		snprintf(buf, len, "%.*s", (int)k->size, field);
+		return buf[0];
+	}
+	if (!memcmp(field, (const char *)&defaults + k->offset, k->size))
+		return false;
+	if (k->kind == K_BOOL) {
+		snprintf(buf, len, "%s", *(const bool *)field ? "on" : "off");
+		return true;
+	}
+	memcpy(&v, field, sizeof(v));
+	if (k->kind == K_ENUM) {
+		for (const struct choice *c = k->choices; c->name; c++)
+			if ((uint32_t)c->value == v)
+				snprintf(buf, len, "%s", c->name);
+	} else if (k->kind == K_SECONDS) {
+		if (v % 1000)
+			snprintf(buf, len, "%u.%03u", v / 1000, v % 1000);
+		else
+			snprintf(buf, len, "%u", v / 1000);
+	} else {
+		snprintf(buf, len, "%u", v);
+	}
+	return true;
+}
+
+/* ---- checks ---- */
+
+static int check_numbers(const struct nof_opts *o, struct nofi_err *err)
+{
+	for (size_t i = 0; i < NKEYS; i++) {
+		const struct key *k = &keys[i];
+		const char *field = (const char *)o + k->offset;
+		uint32_t v;
+		bool ok = true;
+
+		if (k->kind == K_TEXT || k->kind == K_BOOL || !k->size)
+			continue;
+		memcpy(&v, field, sizeof(v));
+		if (k->kind == K_ENUM)
+			ok = v < 3;
+		else if (k->kind == K_INT)
+			ok = (int32_t)v == -1 || (v >= k->min && v <= k->max);
+		else
+			ok = (v >= k->min && v <= k->max) || (k->zero_ok && !v);
+		if (!ok) {
+			char text[16];
+
+			snprintf(text, sizeof(text), "%d", (int)v);
+			if (k->kind == K_SECONDS)
+				snprintf(text, sizeof(text), "%u.%03u", v / 1000, v % 1000);
+			return bad_value(k, text, err);
+		}
+	}
+	return 0;
+}
+
+static int check_texts(const struct nof_opts *o, struct nofi_err *err)
+{
+	const struct { const char *name, *text; size_t size; } texts[] = {
+		{ "traddr", o->traddr, sizeof(o->traddr) },
+		{ "trsvcid", o->trsvcid, sizeof(o->trsvcid) },
+		{ "subnqn", o->subnqn, sizeof(o->subnqn) },
+		{ "ns", o->ns, sizeof(o->ns) },
+		{ "hostnqn", o->hostnqn, sizeof(o->hostnqn) },
+		{ "hostid", o->hostid, sizeof(o->hostid) },
+		{ "host_traddr", o->host_traddr, sizeof(o->host_traddr) },
+		{ "host_iface", o->host_iface, sizeof(o->host_iface) },
+		{ "pcap", o->pcap, sizeof(o->pcap) },
+	};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (!memchr(texts[i].text, 0, texts[i].size))
+			return nofi_err_set(err, -EINVAL, "%s has no end: it is longer than %zu "
+					    "characters", texts[i].name, texts[i].size - 1);
+		for (const char *p = texts[i].text; *p; p++)
+			if ((unsigned char)*p < 0x20 || *p == 0x7f)
+				return nofi_err_set(err, -EINVAL, "%s contains the control character "
+						    "%#x", texts[i].name, (unsigned char)*p);
+	}
+	return 0;
+}
+
+int nofi_opts_resolve(const struct nof_opts *in, struct nof_opts *o, struct nofi_err *err)
+{
+	struct nofi_ns_name name;
+	bool is_discovery;
+	uint32_t port;
+	int r;
+
+	if (in->size < offsetof(struct nof_opts, pcap))
+		return nofi_err_set(err, -EINVAL, "opts->size is %zu; call nof_opts_init() first",
+				    in->size);
+	*o = defaults;
+	memcpy(o, in, in->size < sizeof(*o) ? in->size : sizeof(*o));
+	o->size = sizeof(*o);
+	r = check_texts(o, err);
+	if (r == 0)
+		r = check_numbers(o, err);
+	if (r == 0)
+		r = nofi_ns_name_parse(o->ns, &name, err);
+	if (r < 0)
+		return r;
+	if (!o->traddr[0])
+		return nofi_err_set(err, -EINVAL, "traddr is empty: which host?");
+	if (!o->subnqn[0])
+		strcpy(o->subnqn, NOF_DISCOVERY_NQN);
+	is_discovery = !strcmp(o->subnqn, NOF_DISCOVERY_NQN);
+	if (!o->trsvcid[0])
+		strcpy(o->trsvcid, is_discovery ? "8009" : "4420");
+	if (!parse_uint(o->trsvcid, 65535, &port) || !port)
+		return nofi_err_set(err, -EINVAL, "port \"%s\" is not a number from 1 to 65535",
+				    o->trsvcid);
+	if (!o->nr_io_queues) {
+		long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+		o->nr_io_queues = n < 1 ? 1 : n > NOFI_IO_QUEUES_LIMIT ? NOFI_IO_QUEUES_LIMIT :
+				  (uint32_t)n;
+	}
+	return nofi_hostid_resolve(o, err);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The CID table: slots, generations, deadlines, and the one place where a
+ * command completes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/machine.h"
+
+/* SQE bytes the queue fills in itself. */
+enum { SQE_FLAGS = 1, SQE_CID = 2, SQE_SGL = 24 };
+
+int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops,
+		      const struct nofi_queue_opts *o)
+{
+	uint32_t slots = o->entries - 1;
+
+	if (o->entries < 2 || o->entries > 4096)
+		return -EINVAL;
+	memset(m, 0, sizeof(*m));
+	m->ops = ops;
+	m->pp.maxr2t = o->maxr2t < 1 ? 1 : o->maxr2t > NOFI_R2T_MAX ? NOFI_R2T_MAX : o->maxr2t;
+	m->hdgst = o->hdgst;
+	m->ddgst = o->ddgst;
+	m->entries = o->entries;
+	m->incapsule_max = o->incapsule_max;
+	m->is_sqflow = !o->disable_sqflow;
+	m->slots = (uint16_t)slots;
+	m->reserved = o->qid == 0 && slots > 4 ? 1 : 0;
+	m->first = m->last = m->tx_head = m->tx_tail = m->tx_cur = m->rx_slot = NOFI_NO_SLOT;
+	m->wait_tail = &m->wait_head;
+	while ((1u << m->cid_bits) < slots)
+		m->cid_bits++;
+	m->cmds = aligned_alloc(64, slots * sizeof(*m->cmds));
+	m->free = malloc(slots * sizeof(*m->free));
+	if (!m->cmds || !m->free) {
+		nofi_machine_free(m);
+		return -ENOMEM;
+	}
+	memset(m->cmds, 0, slots * sizeof(*m->cmds));
+	for (uint32_t i = 0; i < slots; i++) {
+		m->cmds[i].cid = (uint16_t)i;
+		m->free[m->free_count++] = (uint16_t)(slots - 1 - i);
+	}
+	return 0;
+}
+
+void nofi_machine_free(struct nofi_machine *m)
+{
+	free(m->cmds);
+	free(m->free);
+	m->cmds = NULL;
+	m->free = NULL;
+}
+
+uint32_t nofi_machine_room(const struct nofi_machine *m)
+{
+	return m->free_count > m->reserved ? (uint32_t)(m->free_count - m->reserved) : 0;
+}
+
+int nofi_machine_take(struct nofi_machine *m, uint32_t flags, struct nofi_cmd_desc *d)
+{
+	struct nofi_cmd *cmd;
+	uint16_t slot;
+
+	if (m->is_stopped || !m->pp.is_ready)
+		return -ENOTCONN;
+	if (!(flags & NOFI_CMD_RESERVED ? m->free_count : nofi_machine_room(m)))
+		return -EAGAIN;
+	slot = m->free[--m->free_count];
+	cmd = &m->cmds[slot];
+	memset(cmd->sqe, 0, sizeof(cmd->sqe));
+	*d = (struct nofi_cmd_desc){ .sqe = cmd->sqe, .flags = flags, .slot = slot };
+	return 0;
+}
+
+/* A new generation for every use, so that a late answer to the last one is not believed. */
+static uint16_t next_cid(const struct nofi_machine *m, const struct nofi_cmd *cmd)
+{
+	uint16_t cid = (uint16_t)(cmd->cid + (1u << m->cid_bits));
+
+	/* FFFFh means "no command" in other places of NVMe: never used. */
+	return cid == 0xffff ? (uint16_t)(cid + (1u << m->cid_bits)) : cid;
+}
+
+static void timed_append(struct nofi_machine *m, struct nofi_cmd *cmd)
+{
+	uint16_t slot = nofi_cmd_slot(m, cmd);
+
+	cmd->prev = m->last;
+	cmd->next = NOFI_NO_SLOT;
+	if (m->last != NOFI_NO_SLOT)
+		m->cmds[m->last].next = slot;
+	else
+		m->first = slot;
+	m->last = slot;
+	cmd->is_timed = true;
+}
+
+static void timed_remove(struct nofi_machine *m, struct nofi_cmd *cmd)
+{
+	if (!cmd->is_timed)
+		return;
+	if (cmd->prev != NOFI_NO_SLOT)
+		m->cmds[cmd->prev].next = cmd->next;
+	else
+		m->first = cmd->next;
+	if (cmd->next != NOFI_NO_SLOT)
+		m->cmds[cmd->next].prev = cmd->prev;
+	else
+		m->last = cmd->prev;
+	cmd->is_timed = false;
+}
+
+void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, uint64_t deadline)
+{
+	struct nofi_cmd *cmd = &m->cmds[d->slot];
+	uint32_t limit = d->flags & NOFI_CMD_FABRICS ? NOFI_ADMIN_INCAPSULE : m->incapsule_max;
+	bool is_incapsule = d->dir == NOFI_DIR_WRITE && d->length && d->length <= limit;
+	size_t skip = d->iov_skip;
+	const struct iovec *iov = d->iov;
+
+	cmd->cid = next_cid(m, cmd);
+	nofi_xfer_init(&cmd->xfer, d->length ? d->dir : NOFI_DIR_NONE, d->length, is_incapsule);
+	while (d->length && skip >= iov->iov_len) {
+		skip -= iov->iov_len;
+		iov++;
+	}
+	cmd->iov = iov;
+	cmd->iov_off = skip;
+	cmd->done = d->done;
+	cmd->arg = d->arg;
+	cmd->error = 0;
+	cmd->detail = "";
+	cmd->state = NOFI_SLOT_QUEUED;
+
+	/* T-10: exactly one SGL descriptor */
+	cmd->sqe[SQE_FLAGS] = (uint8_t)((cmd->sqe[SQE_FLAGS] & 0x3f) | NOFI_SQE_PSDT_SGL);
+	nofi_put16(cmd->sqe + SQE_CID, cmd->cid);
+	nofi_put32(cmd->sqe + SQE_SGL + 8, d->length);
+	cmd->sqe[SQE_SGL + 15] = is_incapsule ? NOFI_SGL_INCAPSULE : NOFI_SGL_TRANSPORT;
+
+	cmd->deadline = d->flags & NOFI_CMD_NO_TIMEOUT ? 0 : deadline;
+	if (cmd->deadline)
+		timed_append(m, cmd);
+	nofi_machine_tx_push(m, cmd);
+}
+
+uint64_t nofi_machine_deadline(const struct nofi_machine *m)
+{
+	return m->first == NOFI_NO_SLOT ? 0 : m->cmds[m->first].deadline;
+}
+
+const struct nofi_cmd *nofi_machine_oldest(const struct nofi_machine *m)
+{
+	return m->first == NOFI_NO_SLOT ? NULL : &m->cmds[m->first];
+}
+
+/* The only way a command ends. The slot is free before the caller hears of it. */
+static void finish(struct nofi_machine *m, struct nofi_cmd *cmd, const struct nofi_cpl *cpl)
+{
+	nofi_cmd_done_fn *done = cmd->done;
+	void *arg = cmd->arg;
+
+	timed_remove(m, cmd);
+	cmd->state = NOFI_SLOT_FREE;
+	cmd->xfer.dir = NOFI_DIR_NONE;
+	m->free[m->free_count++] = nofi_cmd_slot(m, cmd);
+	done(arg, cpl);
+}
+
+void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t cqe_status,
+			 uint64_t result)
+{
+	struct nofi_cpl cpl = { .status = cqe_status, .result = result, .detail = "" };
+	struct nofi_pdu_error pe;
+	int r = nofi_xfer_end(&cmd->xfer, cqe_status, &pe);
+
+	if (r == -EPROTO) {
+		nofi_machine_fatal(m, &pe, m->pdu.raw, m->pdu.hlen);
+		return;
+	}
+	if (r < 0) {
+		cpl.error = r;
+		cpl.detail = pe.what;
+	}
+	m->sent_count--;
+	if (cmd->is_in_fifo)
+		nofi_machine_tx_remove(m, cmd);
+	if (cmd->tx_refs || m->tx_cur == nofi_cmd_slot(m, cmd)) {
+		/* T-16: the answer overtook our own send; its payload is still named there. */
+		cmd->state = NOFI_SLOT_FINISHED;
+		cmd->status = cpl.status;
+		cmd->result = cpl.result;
+		cmd->error = cpl.error;
+		cmd->detail = cpl.detail;
+		return;
+	}
+	finish(m, cmd, &cpl);
+}
+
+void nofi_machine_tx_done(struct nofi_machine *m, struct nofi_batch *b)
+{
+	for (unsigned i = 0; i < b->refs && !m->is_stopped; i++) {
+		struct nofi_cmd *cmd = &m->cmds[b->ref[i]];
+
+		cmd->tx_refs--;
+		if (cmd->state == NOFI_SLOT_FINISHED && !cmd->tx_refs && m->tx_cur != b->ref[i]) {
+			struct nofi_cpl cpl = { .error = cmd->error, .status = cmd->status,
+						.result = cmd->result, .detail = cmd->detail };
+
+			finish(m, cmd, &cpl);
+		}
+	}
+}
+
+void nofi_machine_fail(struct nofi_machine *m, const struct nofi_err *err)
+{
+	struct nofi_cpl cpl = { .error = err->code, .detail = err->text };
+
+	m->is_stopped = true;
+	m->tx_head = m->tx_tail = m->tx_cur = NOFI_NO_SLOT;
+	for (struct nofi_waiter *w = m->wait_head; w; w = w->next)
+		w->is_queued = false;
+	m->wait_head = NULL;
+	m->wait_tail = &m->wait_head;
+	/* In the order of submission; then those without a deadline. */
+	while (m->first != NOFI_NO_SLOT) {
+		struct nofi_cmd *cmd = &m->cmds[m->first];
+
+		/* An answer that came is the truth, even if nobody heard of it yet. */
+		if (cmd->state == NOFI_SLOT_FINISHED) {
+			struct nofi_cpl own = { .error = cmd->error, .status = cmd->status,
+						.result = cmd->result, .detail = cmd->detail };
+
+			finish(m, cmd, &own);
+		} else {
+			finish(m, cmd, &cpl);
+		}
+	}
+	for (unsigned i = 0; i < m->slots; i++)
+		if (m->cmds[i].state != NOFI_SLOT_FREE)
+			finish(m, &m->cmds[i], &cpl);
+}
+
+void nofi_machine_notify(struct nofi_machine *m)
+{
+	struct nofi_waiter *w, *end;
+
+	if (!m->wait_head || m->is_stopped)
+		return;
+	/* Each that waits now gets one turn: who waits again goes behind the others. */
+	end = (struct nofi_waiter *)((char *)m->wait_tail - offsetof(struct nofi_waiter, next));
+	do {
+		w = m->wait_head;
+		if (!w || !nofi_machine_room(m))
+			return;
+		m->wait_head = w->next;
+		if (!m->wait_head)
+			m->wait_tail = &m->wait_head;
+		w->is_queued = false;
+		w->fn(w);
+	} while (w != end && !m->is_stopped);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What an engine does for a connection: connect, receive without end, one
+ * gathered send at a time, and the waiting. io_uring and epoll implement the same
+ * table; a connection does not know which one it has.
+ */
+#ifndef NOF_QUEUE_ENGINE_H
+#define NOF_QUEUE_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "err.h"
+#include "queue/loop.h"
+
+enum {
+	/*
+	 * Bytes of one receive into staging: below the direct threshold payload is
+	 * cheaper to copy out of one large receive than to receive by itself.
+	 */
+	NOFI_STAGING_LEN = 256 * 1024,
+	/*
+	 * Staging behind a direct receive: catches digest, response and next header
+	 * in the same call, and little of the next payload, which goes direct itself.
+	 */
+	NOFI_TAIL_LEN = 8 * 1024,
+	NOFI_PLACES_MAX = 64,		/* iovecs of one direct receive */
+};
+
+struct nofi_sock;
+
+struct nofi_sock_ops {
+	/* connect ended: 0 or −errno */
+	void (*connected)(struct nofi_sock *s, int res);
+	/*
+	 * Where do the next bytes go? Fills up to max iovecs with places for payload and
+	 * returns how many; 0: staging, of which at most *limit bytes are wanted
+	 * (NOFI_STAGING_LEN when unset).
+	 */
+	unsigned (*place)(struct nofi_sock *s, struct iovec *iov, unsigned max, size_t *limit);
+	/* direct bytes went to the places asked for last, staged bytes follow at staging */
+	void (*received)(struct nofi_sock *s, size_t direct, const uint8_t *staging,
+			 size_t staged, bool is_dry);
+	/* nothing more will be received: 0 = end of stream, −errno */
+	void (*ended)(struct nofi_sock *s, int res);
+	/* the send ended: all bytes went, or −errno */
+	void (*sent)(struct nofi_sock *s, int res);
+};
+
+/* One socket attached to an engine, embedded in its owner. */
+struct nofi_sock {
+	int fd;				/* −1 = detached */
+	const struct nofi_sock_ops *ops;
+	bool is_connecting;		/* a connect is under way */
+	bool is_receiving;		/* recv_start was called, ended not yet */
+	bool is_recv_armed;		/* io_uring: a receive is in the ring */
+	bool is_send_busy;		/* a send is under way: msg belongs to the engine */
+	bool is_poll_out;		/* epoll: EPOLLOUT is registered */
+	bool is_starved;		/* io_uring: waits for a staging buffer */
+	uint32_t inflight;		/* io_uring: requests of this socket in the ring */
+	uint32_t direct_len;		/* bytes of the direct places in the armed receive */
+	struct msghdr *msg;		/* the send under way, advanced by the engine */
+	size_t send_left;		/* its bytes not sent yet */
+	struct nofi_tailbuf *tail;	/* io_uring: staging behind the direct places */
+	struct msghdr recv_msg;		/* io_uring: of the direct receive */
+	struct iovec recv_iov[NOFI_PLACES_MAX + 1];
+	struct nofi_sock *next_starved;
+};
+
+/* Watches a descriptor that is not a queue (lingering close): one-shot readable. */
+struct nofi_watch {
+	int fd;
+	bool is_armed;
+	void (*fn)(struct nofi_watch *w);
+};
+
+/* n bytes of msg went out: the rest is what is left to send. */
+static inline void nofi_msg_advance(struct msghdr *msg, size_t n)
+{
+	while (n && n >= msg->msg_iov->iov_len) {
+		n -= msg->msg_iov->iov_len;
+		msg->msg_iov++;
+		msg->msg_iovlen--;
+	}
+	if (n) {
+		msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + n;
+		msg->msg_iov->iov_len -= n;
+	}
+}
+
+struct nofi_engine_ops {
+	const char *name;
+	int (*open)(struct nof_loop *loop, struct nofi_err *err);
+	void (*close)(struct nof_loop *loop);
+	int (*fd)(struct nof_loop *loop);
+	int (*add)(struct nof_loop *loop, struct nofi_sock *s);
+	/* Cancels and waits: afterwards nothing of s is in flight and no op is called. */
+	void (*remove)(struct nof_loop *loop, struct nofi_sock *s);
+	int (*connect)(struct nof_loop *loop, struct nofi_sock *s, const struct sockaddr *sa,
+		       socklen_t len);
+	void (*recv_start)(struct nof_loop *loop, struct nofi_sock *s);
+	/* msg (and what it points at) is stable until ops->sent(); len: its bytes */
+	void (*send)(struct nof_loop *loop, struct nofi_sock *s, struct msghdr *msg, size_t len);
+	int (*watch)(struct nof_loop *loop, struct nofi_watch *w);
+	void (*unwatch)(struct nof_loop *loop, struct nofi_watch *w);
+	/* Hands what was queued to the kernel. */
+	int (*submit)(struct nof_loop *loop);
+	/* Waits up to timeout_ns (−1: for ever, 0: not at all) and dispatches events. */
+	int (*wait)(struct nof_loop *loop, int64_t timeout_ns);
+	/* Earliest timer, UINT64_MAX = none: a wait, and the fd, must notice it. */
+	void (*set_timer)(struct nof_loop *loop, uint64_t deadline_ns);
+};
+
+extern const struct nofi_engine_ops nofi_engine_uring, nofi_engine_epoll;
+
+/* Something with bytes to send; linked into the loop while it has. */
+struct nofi_dirty {
+	struct nofi_dirty *next;
+	bool is_queued;
+	void (*flush)(struct nofi_dirty *d);
+};
+
+struct nofi_batch;
+
+struct nof_loop {
+	const struct nofi_engine_ops *eng;
+	void *eng_data;			/* the engine's own state */
+	uint32_t flags;			/* enum nof_loop_flag */
+	nof_log_fn *log;		/* NULL = no log */
+	void *log_arg;
+	enum nof_log_level log_level;
+	char engine_reason[384];	/* why AUTO chose epoll, "" otherwise */
+
+	uint64_t now;			/* cached clock, valid while is_now_valid */
+	bool is_now_valid;		/* within one turn, or since the last flush */
+	bool is_processing;		/* inside a turn: callbacks may run */
+	bool is_kicked;			/* the fd was made readable for unsent submissions */
+	uint32_t done_count;		/* completions of the running turn */
+
+	struct nofi_timer **heap;	/* binary heap by deadline */
+	uint32_t heap_len, heap_cap;
+	uint64_t timer_set;		/* deadline the engine knows, UINT64_MAX = none */
+
+	_Atomic(struct nofi_msg *) msgs;	/* from any thread, newest first */
+	atomic_bool is_waking;		/* a wake-up is on its way */
+	atomic_bool is_stopped;		/* nof_loop_stop() was called */
+	bool is_woken;			/* the wake-up arrived in this turn */
+	int wake_fd;			/* eventfd, read by the engine */
+
+	struct nofi_defer *defer_head, **defer_tail;
+	struct nofi_dirty *dirty_head, **dirty_tail;
+
+	struct nofi_batch *batches;	/* free send batches (tx.h) */
+	uint32_t batches_free;
+	struct nofi_linger *lingers;	/* sockets draining after a TermReq */
+	uint32_t users;			/* queues attached: free refuses to leak them silently */
+};
+
+void nofi_loop_mark_dirty(struct nof_loop *loop, struct nofi_dirty *d);
+void nofi_loop_unmark_dirty(struct nof_loop *loop, struct nofi_dirty *d);
+
+/* The engine saw the eventfd. */
+void nofi_loop_on_wake(struct nof_loop *loop);
+
+/*
+ * Drains a socket after an H2CTermReq was sent: closes when the peer does, at the
+ * latest after 30 s (T-20). Owns fd.
+ */
+void nofi_loop_linger(struct nof_loop *loop, int fd);
+
+#endif

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The epoll engine, for where io_uring is refused: one epoll descriptor per loop,
+ * which is also the fd that is handed out; a timerfd for the earliest timer. One
+ * staging buffer serves all connections, since data is parsed before the next
+ * receive.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "queue/engine.h"
+
+enum {
+	EVENTS_MAX = 64,
+	/* Receives of one connection before others get their turn. */
+	RECV_BUDGET = 4,
+};
+
+/* What an event belongs to: the low bits of the pointer. */
+enum tag { TAG_SOCK, TAG_WATCH, TAG_WAKE, TAG_TIMER };
+enum { TAG_MASK = 3 };
+
+struct poller {
+	int fd;				/* epoll */
+	int timer_fd;
+	uint8_t *staging;		/* NOFI_STAGING_LEN */
+	struct epoll_event events[EVENTS_MAX];
+	int event_count, event_pos;	/* being dispatched: remove() blanks its own */
+};
+
+static struct poller *poller_of(struct nof_loop *loop)
+{
+	return loop->eng_data;
+}
+
+static int control(struct poller *p, int op, int fd, uint32_t events, const void *obj, enum tag tag)
+{
+	struct epoll_event ev = { .events = events,
+				  .data.u64 = (uint64_t)(uintptr_t)obj | tag };
+
+	return epoll_ctl(p->fd, op, fd, &ev) < 0 ? -errno : 0;
+}
+
+/* ---- sockets ---- */
+
+static int poller_add(struct nof_loop *loop, struct nofi_sock *s)
+{
+	/* Errors and hang-ups only, until connect or receive ask for more. */
+	return control(poller_of(loop), EPOLL_CTL_ADD, s->fd, 0, s, TAG_SOCK);
+}
+
+static void forget_events(struct poller *p, const void *obj, enum tag tag)
+{
+	for (int i = p->event_pos; i < p->event_count; i++)
+		if (p->events[i].data.u64 == ((uint64_t)(uintptr_t)obj | tag))
+			p->events[i].events = 0;
+}
+
+static void poller_remove(struct nof_loop *loop, struct nofi_sock *s)
+{
+	struct poller *p = poller_of(loop);
+
+	control(p, EPOLL_CTL_DEL, s->fd, 0, s, TAG_SOCK);
+	forget_events(p, s, TAG_SOCK);
+	s->is_connecting = false;
+	s->is_receiving = false;
+	s->is_send_busy = false;
+	s->is_poll_out = false;
+}
+
+static int update_events(struct poller *p, struct nofi_sock *s)
+{
+	uint32_t events = 0;
+
+	if (s->is_receiving)
+		events |= EPOLLIN;
+	if (s->is_connecting || s->is_poll_out)
+		events |= EPOLLOUT;
+	return control(p, EPOLL_CTL_MOD, s->fd, events, s, TAG_SOCK);
+}
+
+static int poller_connect(struct nof_loop *loop, struct nofi_sock *s, const struct sockaddr *sa,
+			  socklen_t len)
+{
+	if (connect(s->fd, sa, len) < 0 && errno != EINPROGRESS)
+		return -errno;
+	s->is_connecting = true;
+	return update_events(poller_of(loop), s);
+}
+
+static void on_connected(struct nof_loop *loop, struct nofi_sock *s)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		err = errno;
+	s->is_connecting = false;
+	update_events(poller_of(loop), s);
+	s->ops->connected(s, -err);
+}
+
+static void poller_recv_start(struct nof_loop *loop, struct nofi_sock *s)
+{
+	int r;
+
+	s->is_receiving = true;
+	r = update_events(poller_of(loop), s);
+	if (r < 0) {
+		s->is_receiving = false;
+		s->ops->ended(s, r);
+	}
+}
+
+static void do_recv(struct nof_loop *loop, struct nofi_sock *s)
+{
+	struct poller *p = poller_of(loop);
+
+	for (int i = 0; i < RECV_BUDGET && s->fd >= 0 && s->is_receiving; i++) {
+		struct msghdr msg = { .msg_iov = s->recv_iov };
+		size_t direct = 0, limit = NOFI_STAGING_LEN, got, room;
+		unsigned n = s->ops->place(s, s->recv_iov, NOFI_PLACES_MAX, &limit);
+		ssize_t r;
+
+		for (unsigned k = 0; k < n; k++)
+			direct += s->recv_iov[k].iov_len;
+		if (n)
+			limit = NOFI_TAIL_LEN;
+		else if (limit > NOFI_STAGING_LEN)
+			limit = NOFI_STAGING_LEN;
+		s->recv_iov[n].iov_base = p->staging;
+		s->recv_iov[n].iov_len = limit;
+		msg.msg_iovlen = n + 1;
+		r = n ? recvmsg(s->fd, &msg, MSG_DONTWAIT) :
+			recv(s->fd, p->staging, limit, MSG_DONTWAIT);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0 && errno == EAGAIN)
+			return;
+		if (r <= 0) {
+			s->is_receiving = false;
+			update_events(p, s);
+			s->ops->ended(s, r < 0 ? -errno : 0);
+			return;
+		}
+		got = (size_t)r;
+		room = direct + limit;
+		if (direct > got)
+			direct = got;
+		s->ops->received(s, direct, p->staging, got - direct, got < room);
+		if (got < room)
+			return;
+	}
+}
+
+/* ---- send ---- */
+
+static void do_send(struct nof_loop *loop, struct nofi_sock *s)
+{
+	bool wants_out = false;
+	int res = 0;
+
+	while (s->send_left) {
+		ssize_t r = sendmsg(s->fd, s->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0 && errno == EAGAIN) {
+			wants_out = true;
+			break;
+		}
+		if (r < 0) {
+			res = -errno;
+			break;
+		}
+		s->send_left -= (size_t)r;
+		nofi_msg_advance(s->msg, (size_t)r);
+	}
+	if (s->is_poll_out != wants_out) {
+		s->is_poll_out = wants_out;
+		update_events(poller_of(loop), s);
+	}
+	if (wants_out)
+		return;
+	s->is_send_busy = false;
+	s->ops->sent(s, res);
+}
+
+static void poller_send(struct nof_loop *loop, struct nofi_sock *s, struct msghdr *msg, size_t len)
+{
+	s->msg = msg;
+	s->send_left = len;
+	s->is_send_busy = true;
+	do_send(loop, s);
+}
+
+/* ---- watch, wake, timer ---- */
+
+static int poller_watch(struct nof_loop *loop, struct nofi_watch *w)
+{
+	struct poller *p = poller_of(loop);
+	uint32_t events = EPOLLIN | EPOLLONESHOT;
+	int r = control(p, EPOLL_CTL_ADD, w->fd, events, w, TAG_WATCH);
+
+	if (r == -EEXIST)
+		r = control(p, EPOLL_CTL_MOD, w->fd, events, w, TAG_WATCH);
+	w->is_armed = r == 0;
+	return r;
+}
+
+static void poller_unwatch(struct nof_loop *loop, struct nofi_watch *w)
+{
+	control(poller_of(loop), EPOLL_CTL_DEL, w->fd, 0, w, TAG_WATCH);
+	forget_events(poller_of(loop), w, TAG_WATCH);
+	w->is_armed = false;
+}
+
+static void poller_set_timer(struct nof_loop *loop, uint64_t deadline_ns)
+{
+	struct itimerspec its = { .it_value = {
+		.tv_sec = (time_t)(deadline_ns / 1000000000),
+		.tv_nsec = (long)(deadline_ns % 1000000000) } };
+
+	timerfd_settime(poller_of(loop)->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);
+}
+
+static void drain(int fd)
+{
+	uint64_t n;
+
+	while (read(fd, &n, sizeof(n)) < 0 && errno == EINTR)
+		;
+}
+
+/* ---- waiting ---- */
+
+static void dispatch(struct nof_loop *loop, uint64_t data, uint32_t events)
+{
+	struct poller *p = poller_of(loop);
+	void *obj = (void *)(uintptr_t)(data & ~(uint64_t)TAG_MASK);
+	struct nofi_sock *s = obj;
+	struct nofi_watch *w = obj;
+
+	switch ((enum tag)(data & TAG_MASK)) {
+	case TAG_SOCK:
+		if (s->is_connecting) {
+			on_connected(loop, s);
+			return;
+		}
+		if (s->is_send_busy && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)))
+			do_send(loop, s);
+		if (s->fd >= 0 && s->is_receiving &&
+		    (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP)))
+			do_recv(loop, s);
+		return;
+	case TAG_WATCH:
+		w->is_armed = false;
+		w->fn(w);
+		return;
+	case TAG_WAKE:
+		drain(loop->wake_fd);
+		nofi_loop_on_wake(loop);
+		return;
+	case TAG_TIMER:
+		drain(p->timer_fd);
+		loop->timer_set = UINT64_MAX;
+		return;
+	}
+}
+
+static int poller_wait(struct nof_loop *loop, int64_t timeout_ns)
+{
+	struct poller *p = poller_of(loop);
+	int64_t up = (timeout_ns + 999999) / 1000000;
+	int ms = timeout_ns < 0 ? -1 : up > INT32_MAX ? INT32_MAX : (int)up;
+	int n;
+
+	n = epoll_wait(p->fd, p->events, EVENTS_MAX, ms);
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	p->event_count = n;
+	for (p->event_pos = 0; p->event_pos < p->event_count;) {
+		struct epoll_event ev = p->events[p->event_pos++];
+
+		if (ev.events)
+			dispatch(loop, ev.data.u64, ev.events);
+	}
+	p->event_count = p->event_pos = 0;
+	return 0;
+}
+
+static int poller_submit(struct nof_loop *loop)
+{
+	(void)loop;
+	return 0;
+}
+
+/* ---- life ---- */
+
+static void poller_close(struct nof_loop *loop)
+{
+	struct poller *p = poller_of(loop);
+
+	if (p->timer_fd >= 0)
+		close(p->timer_fd);
+	if (p->fd >= 0)
+		close(p->fd);
+	free(p->staging);
+	free(p);
+	loop->eng_data = NULL;
+}
+
+static int poller_open(struct nof_loop *loop, struct nofi_err *err)
+{
+	struct poller *p = calloc(1, sizeof(*p));
+	int r;
+
+	if (!p)
+		return nofi_err_set(err, -ENOMEM, "epoll: out of memory");
+	loop->eng_data = p;
+	p->timer_fd = -1;
+	p->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (p->fd < 0)
+		goto fail;
+	p->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (p->timer_fd < 0)
+		goto fail;
+	p->staging = malloc(NOFI_STAGING_LEN);
+	if (!p->staging) {
+		errno = ENOMEM;
+		goto fail;
+	}
+	r = control(p, EPOLL_CTL_ADD, p->timer_fd, EPOLLIN, NULL, TAG_TIMER);
+	if (r == 0)
+		r = control(p, EPOLL_CTL_ADD, loop->wake_fd, EPOLLIN, NULL, TAG_WAKE);
+	if (r == 0)
+		return 0;
+	errno = -r;
+fail:
+	r = nofi_err_set(err, -errno, "epoll: %m; is the limit of open files reached?");
+	poller_close(loop);
+	return r;
+}
+
+static int poller_fd(struct nof_loop *loop)
+{
+	return poller_of(loop)->fd;
+}
+
+const struct nofi_engine_ops nofi_engine_epoll = {
+	.name = "epoll",
+	.open = poller_open,
+	.close = poller_close,
+	.fd = poller_fd,
+	.add = poller_add,
+	.remove = poller_remove,
+	.connect = poller_connect,
+	.recv_start = poller_recv_start,
+	.send = poller_send,
+	.watch = poller_watch,
+	.unwatch = poller_unwatch,
+	.submit = poller_submit,
+	.wait = poller_wait,
+	.set_timer = poller_set_timer,
+};

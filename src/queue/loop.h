@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The loop as the layers above see it: time, timers, messages from other
+ * threads, deferred work, log. One thread at a time.
+ */
+#ifndef NOF_QUEUE_LOOP_H
+#define NOF_QUEUE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nof.h"
+
+/* CLOCK_MONOTONIC in ns; cached for the length of one process call. */
+uint64_t nofi_loop_now(struct nof_loop *loop);
+
+/* A one-shot timer, embedded in its owner. Zero-initialised = not armed. */
+struct nofi_timer {
+	uint64_t deadline;			/* ns, valid while armed */
+	uint32_t pos;				/* 1 + index in the loop's heap; 0 = not armed */
+	void (*fn)(struct nofi_timer *t);	/* runs in the loop, disarmed already */
+};
+
+/* Arms or re-arms; fn must be set. −ENOMEM is possible only when the heap has to grow. */
+int nofi_timer_arm(struct nof_loop *loop, struct nofi_timer *t, uint64_t deadline_ns);
+void nofi_timer_disarm(struct nof_loop *loop, struct nofi_timer *t);
+
+/* A message to a loop from any thread; embedded, owned by the sender until fn runs. */
+struct nofi_msg {
+	struct nofi_msg *next;
+	void (*fn)(struct nofi_msg *m);		/* runs on the loop's thread */
+};
+void nofi_loop_post(struct nof_loop *loop, struct nofi_msg *m);
+
+/*
+ * Work for the end of the current process call, or of the next one; from the
+ * loop's thread only (no system call when processing, a wake otherwise). Used to
+ * complete what may not complete inside a submit call and to free objects that
+ * are still on the stack.
+ */
+struct nofi_defer {
+	struct nofi_defer *next;
+	bool is_queued;
+	void (*fn)(struct nofi_defer *d);
+};
+void nofi_loop_defer(struct nof_loop *loop, struct nofi_defer *d);
+/* Takes it out again if it is queued. */
+void nofi_loop_undefer(struct nof_loop *loop, struct nofi_defer *d);
+
+/* Counts a completion for the return value of process. */
+void nofi_loop_count_done(struct nof_loop *loop);
+
+/* True inside nof_loop_process()/wait()/run(). */
+bool nofi_loop_is_processing(const struct nof_loop *loop);
+
+/* Logs one line when the level is wanted. */
+__attribute__((format(printf, 3, 4)))
+void nofi_log(struct nof_loop *loop, enum nof_log_level level, const char *fmt, ...);
+
+/* Runs the loop until *flag or the deadline (ns, 0 = none): −EDEADLK in callbacks, −ETIMEDOUT. */
+int nofi_loop_run_until(struct nof_loop *loop, const bool *flag, uint64_t deadline_ns);
+
+#endif

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One connection: a socket on an engine, a protocol machine, one timer.
+ *
+ *	new ─► connecting ─► icreq ─► ready ─► dead
+ *
+ * die() is the only way into dead, from every state: it takes the socket from the
+ * engine (nothing is in flight afterwards), completes every command, reports once.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "queue/engine.h"
+#include "queue/machine.h"
+#include "queue/queue.h"
+
+enum queue_state { QUEUE_NEW, QUEUE_CONNECTING, QUEUE_ICREQ, QUEUE_READY, QUEUE_DEAD };
+
+struct nofi_queue {
+	struct nofi_machine m;
+	struct nofi_sock sock;
+	struct nofi_dirty dirty;	/* linked while bytes wait to be sent */
+	struct nof_loop *loop;
+	struct nofi_batch *batch;	/* the send under way, NULL = none */
+	uint64_t command_timeout;	/* ns, of commands sent from now on */
+	struct nofi_timer timer;	/* connect deadline; then the oldest command's at most */
+	enum queue_state state;
+	uint16_t qid;
+	bool is_freed;			/* free was called: memory goes with the defer */
+	bool is_sent;			/* batch went out; its completions wait for a turn */
+	nofi_queue_event_fn *fn;
+	void *arg;
+	struct nofi_queue_opts opts;
+	struct nofi_sock_proto proto;	/* what the socket speaks */
+	char peer[80];			/* "127.0.0.1:4420", for sentences */
+	struct nofi_tap_stream *tap;	/* NULL = not recorded */
+	struct nofi_err err;		/* why it is dead */
+	struct nofi_err pending;	/* an end that may not happen where it was noticed */
+	struct nofi_defer defer;	/* dies of pending, or frees */
+};
+
+#define of(ptr, field) ((struct nofi_queue *)((char *)(ptr) - offsetof(struct nofi_queue, field)))
+
+static void die(struct nofi_queue *q, const struct nofi_err *why, bool is_silent)
+{
+	if (q->state == QUEUE_DEAD)
+		return;
+	q->state = QUEUE_DEAD;
+	q->err = *why;
+	if (q->sock.fd >= 0) {
+		q->loop->eng->remove(q->loop, &q->sock);
+		nofi_sock_abort(q->sock.fd);
+		q->sock.fd = -1;
+	}
+	nofi_batch_put(q->loop, q->batch);
+	q->batch = NULL;
+	nofi_loop_unmark_dirty(q->loop, &q->dirty);
+	nofi_loop_undefer(q->loop, &q->defer);
+	nofi_timer_disarm(q->loop, &q->timer);
+	nofi_tap_stream_free(q->tap);
+	q->tap = NULL;
+	nofi_log(q->loop, NOF_LOG_DEBUG, "queue %u to %s ended: %s", q->qid, q->peer, q->err.text);
+	nofi_machine_fail(&q->m, &q->err);
+	if (!is_silent && !q->is_freed)
+		q->fn(q->arg, NOFI_QUEUE_DEAD, &q->err);
+}
+
+__attribute__((format(printf, 3, 4)))
+static void die_of(struct nofi_queue *q, int code, const char *fmt, ...)
+{
+	struct nofi_err err;
+	char text[320];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	nofi_err_set(&err, code, "queue %u to %s: %s", q->qid, q->peer, text);
+	die(q, &err, false);
+}
+
+/* The batch went out: release what it named, perhaps complete, send on. */
+static void end_batch(struct nofi_queue *q)
+{
+	struct nofi_batch *b = q->batch;
+
+	q->batch = NULL;
+	q->is_sent = false;
+	nofi_machine_tx_done(&q->m, b);
+	nofi_batch_put(q->loop, b);
+	nofi_machine_notify(&q->m);
+	if (nofi_machine_has_tx(&q->m))
+		nofi_loop_mark_dirty(q->loop, &q->dirty);
+}
+
+static void on_defer(struct nofi_defer *d)
+{
+	struct nofi_queue *q = of(d, defer);
+
+	if (q->is_freed) {
+		nofi_machine_free(&q->m);
+		free(q);
+		return;
+	}
+	if (q->pending.code)
+		die(q, &q->pending, false);
+	else if (q->is_sent && q->batch)
+		end_batch(q);
+}
+
+/* ---- the machine's wishes ---- */
+
+static struct nofi_queue *of_machine(struct nofi_machine *m)
+{
+	return of(m, m);
+}
+
+static void on_ready(struct nofi_machine *m)
+{
+	struct nofi_queue *q = of_machine(m);
+
+	q->state = QUEUE_READY;
+	nofi_timer_disarm(q->loop, &q->timer);
+	nofi_log(q->loop, NOF_LOG_DEBUG, "queue %u to %s ready: %s%s%s, digests %s%s, MAXH2CDATA "
+		 "%u", q->qid, q->peer, q->proto.is_mptcp ? "MPTCP" : "TCP",
+		 q->proto.reason[0] ? ", " : "", q->proto.reason,
+		 m->pp.hdgst ? "header " : "", m->pp.ddgst ? "data" : "", m->pp.maxh2cdata);
+	q->fn(q->arg, NOFI_QUEUE_READY, NULL);
+}
+
+/*
+ * T-20: the H2CTermReq may only follow a whole PDU. If our stream is in the middle
+ * of one, closing is all that is left.
+ */
+static void send_term(struct nofi_queue *q, const struct nofi_pdu_error *pe,
+		      const uint8_t *culprit, size_t culprit_len)
+{
+	uint8_t pdu[NOFI_TERM_MAX_PLEN + 8];
+	bool is_clean = !q->batch && q->m.tx_cur == NOFI_NO_SLOT;
+	size_t len;
+
+	q->loop->eng->remove(q->loop, &q->sock);
+	if (!is_clean)
+		return;
+	len = nofi_enc_h2cterm(pdu, pe->fes, pe->fei, culprit, culprit_len);
+	if (send(q->sock.fd, pdu, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len)
+		return;
+	if (q->tap)
+		nofi_tap_bytes(q->tap, false, pdu, len);
+	shutdown(q->sock.fd, SHUT_WR);
+	nofi_loop_linger(q->loop, q->sock.fd);
+	q->sock.fd = -1;
+}
+
+static void on_fatal(struct nofi_machine *m, const struct nofi_pdu_error *pe,
+		     const uint8_t *culprit, size_t culprit_len, const struct nofi_err *err)
+{
+	struct nofi_queue *q = of_machine(m);
+	uint8_t copy[NOFI_IC_LEN];
+
+	if (pe->fes != NOFI_FES_NONE) {
+		/* The culprit lies in staging, which remove() may give back. */
+		if (culprit_len > sizeof(copy))
+			culprit_len = sizeof(copy);
+		if (culprit_len)
+			memcpy(copy, culprit, culprit_len);
+		send_term(q, pe, copy, culprit_len);
+	}
+	die_of(q, err->code, "%s", err->text);
+}
+
+static void on_wants_tx(struct nofi_machine *m)
+{
+	struct nofi_queue *q = of_machine(m);
+
+	nofi_loop_mark_dirty(q->loop, &q->dirty);
+}
+
+static void on_note(struct nofi_machine *m, const char *line)
+{
+	struct nofi_queue *q = of_machine(m);
+
+	nofi_log(q->loop, NOF_LOG_WARN, "queue %u to %s: %s", q->qid, q->peer, line);
+}
+
+static const struct nofi_machine_ops machine_ops = {
+	.ready = on_ready,
+	.fatal = on_fatal,
+	.wants_tx = on_wants_tx,
+	.note = on_note,
+};
+
+/* ---- sending ---- */
+
+static void tap_batch(struct nofi_queue *q, const struct nofi_batch *b)
+{
+	for (unsigned i = 0; i < b->iovs; i++)
+		nofi_tap_bytes(q->tap, false, b->iov[i].iov_base, b->iov[i].iov_len);
+}
+
+static void flush(struct nofi_dirty *d)
+{
+	struct nofi_queue *q = of(d, dirty);
+
+	/* An engine that sends at once calls sent() from inside: then there may be more. */
+	while (q->state == QUEUE_READY && !q->batch && !q->pending.code &&
+	       nofi_machine_has_tx(&q->m)) {
+		struct nofi_batch *b = nofi_batch_take(q->loop);
+
+		if (!b) {
+			nofi_loop_mark_dirty(q->loop, &q->dirty);
+			return;
+		}
+		if (!nofi_machine_tx_build(&q->m, b)) {
+			nofi_batch_put(q->loop, b);
+			return;
+		}
+		if (q->tap)
+			tap_batch(q, b);
+		q->batch = b;
+		q->loop->eng->send(q->loop, &q->sock, &b->msg, b->len);
+	}
+}
+
+static void end_later(struct nofi_queue *q, int code, const char *what)
+{
+	if (q->pending.code || q->state == QUEUE_DEAD)
+		return;
+	nofi_err_set(&q->pending, code, "queue %u to %s: %s: %s; the target or the network is gone",
+		     q->qid, q->peer, what, strerror(-code));
+	nofi_loop_defer(q->loop, &q->defer);
+}
+
+static void on_sent(struct nofi_sock *s, int res)
+{
+	struct nofi_queue *q = of(s, sock);
+	struct nofi_batch *b = q->batch;
+
+	if (res < 0) {
+		/* The batch stays: its commands are completed by die(). */
+		end_later(q, res, "send");
+		return;
+	}
+	/* Completions may run here: only inside a turn, never inside a flush of the caller's. */
+	if (!nofi_loop_is_processing(q->loop)) {
+		for (unsigned i = 0; i < b->refs; i++) {
+			if (q->m.cmds[b->ref[i]].state != NOFI_SLOT_FINISHED)
+				continue;
+			q->is_sent = true;
+			nofi_loop_defer(q->loop, &q->defer);
+			return;
+		}
+	}
+	end_batch(q);
+}
+
+/* ---- receiving ---- */
+
+static unsigned on_place(struct nofi_sock *s, struct iovec *iov, unsigned max, size_t *limit)
+{
+	return nofi_machine_place(&of(s, sock)->m, iov, max, limit);
+}
+
+static void tap_direct(struct nofi_queue *q, size_t len)
+{
+	for (unsigned i = 0; len; i++) {
+		size_t n = len < q->sock.recv_iov[i].iov_len ? len : q->sock.recv_iov[i].iov_len;
+
+		nofi_tap_bytes(q->tap, true, q->sock.recv_iov[i].iov_base, n);
+		len -= n;
+	}
+}
+
+static void on_received(struct nofi_sock *s, size_t direct, const uint8_t *staging, size_t staged,
+			bool is_dry)
+{
+	struct nofi_queue *q = of(s, sock);
+
+	(void)is_dry;
+	if (q->tap) {
+		tap_direct(q, direct);
+		if (staged)
+			nofi_tap_bytes(q->tap, true, staging, staged);
+	}
+	if (direct)
+		nofi_machine_rx_direct(&q->m, direct);
+	if (staged)
+		nofi_machine_rx(&q->m, staging, staged);
+	nofi_machine_notify(&q->m);
+}
+
+static void on_ended(struct nofi_sock *s, int res)
+{
+	struct nofi_queue *q = of(s, sock);
+	bool is_new = q->state == QUEUE_ICREQ;
+
+	if (res == 0)
+		die_of(q, -ECONNRESET, is_new ?
+		       "the target closed the connection without answering ICReq; is it an "
+		       "NVMe/TCP port, and does it accept this host?" :
+		       "the target closed the connection");
+	else
+		die_of(q, res, is_new ? "%s before ICResp; is it an NVMe/TCP port?" :
+		       "receive: %s; the target or the network is gone", strerror(-res));
+}
+
+/* ---- connecting ---- */
+
+static void start_tap(struct nofi_queue *q)
+{
+	struct sockaddr_storage local;
+	socklen_t len = sizeof(local);
+
+	if (!q->opts.tap || getsockname(q->sock.fd, (struct sockaddr *)&local, &len) < 0)
+		return;
+	if (nofi_tap_stream_new(q->opts.tap, (struct sockaddr *)&local,
+				(struct sockaddr *)&q->opts.addr.sa, &q->tap) < 0)
+		q->tap = NULL;
+}
+
+static void on_connected(struct nofi_sock *s, int res)
+{
+	struct nofi_queue *q = of(s, sock);
+	struct nofi_batch *b;
+	struct nofi_err err;
+	size_t len;
+
+	if (res < 0) {
+		nofi_sock_connect_error(res, (struct sockaddr *)&q->opts.addr.sa, &err);
+		die_of(q, res, "%s", err.text);
+		return;
+	}
+	res = nofi_sock_check(s->fd, &q->opts.sock, &q->proto, &err);
+	if (res < 0) {
+		die_of(q, res, "%s", err.text);
+		return;
+	}
+	start_tap(q);
+	b = nofi_batch_take(q->loop);
+	if (!b) {
+		die_of(q, -ENOMEM, "out of memory");
+		return;
+	}
+	len = nofi_enc_icreq(b->arena, 0, q->opts.hdgst != NOFI_DIGEST_OFF,
+			     q->opts.ddgst != NOFI_DIGEST_OFF, q->m.pp.maxr2t);
+	nofi_batch_add(b, b->arena, len);
+	b->msg = (struct msghdr){ .msg_iov = b->iov, .msg_iovlen = b->iovs };
+	if (q->tap)
+		tap_batch(q, b);
+	q->state = QUEUE_ICREQ;
+	q->batch = b;
+	q->loop->eng->recv_start(q->loop, s);
+	if (q->state == QUEUE_ICREQ && q->batch == b)
+		q->loop->eng->send(q->loop, s, &b->msg, b->len);
+}
+
+static const struct nofi_sock_ops sock_ops = {
+	.connected = on_connected,
+	.place = on_place,
+	.received = on_received,
+	.ended = on_ended,
+	.sent = on_sent,
+};
+
+static void on_timer(struct nofi_timer *t)
+{
+	struct nofi_queue *q = of(t, timer);
+	uint64_t deadline;
+	const struct nofi_cmd *cmd;
+	unsigned ms;
+
+	if (q->state != QUEUE_READY) {
+		ms = (unsigned)(q->opts.connect_timeout_ns / 1000000);
+		if (q->state == QUEUE_ICREQ)
+			die_of(q, -ETIMEDOUT, "connected, but no ICResp within %u ms; is it an "
+			       "NVMe/TCP port, or is the target stuck?", ms);
+		else
+			die_of(q, -ETIMEDOUT, "no connection within %u ms; suspect the address, "
+			       "a firewall, or a target that is down", ms);
+		return;
+	}
+	/* Armed for a command that may have completed long ago: look at today's oldest. */
+	deadline = nofi_machine_deadline(&q->m);
+	if (!deadline)
+		return;
+	if (deadline > nofi_loop_now(q->loop)) {
+		nofi_timer_arm(q->loop, t, deadline);
+		return;
+	}
+	cmd = nofi_machine_oldest(&q->m);
+	die_of(q, -ETIMEDOUT, "no answer to a command (opcode %02xh, CID %u) within its timeout of "
+	       "%u ms; the target is stuck or the network drops data", cmd->sqe[0], cmd->cid,
+	       (unsigned)(q->command_timeout / 1000000));
+}
+
+/* ---- interface ---- */
+
+int nofi_queue_new(struct nof_loop *loop, const struct nofi_queue_opts *opts,
+		   nofi_queue_event_fn *fn, void *arg, struct nofi_queue **out,
+		   struct nofi_err *err)
+{
+	struct nofi_queue *q = aligned_alloc(64, (sizeof(*q) + 63) & ~(size_t)63);
+	int r;
+
+	if (!q)
+		return nofi_err_set(err, -ENOMEM, "queue %u: out of memory", opts->qid);
+	memset(q, 0, sizeof(*q));
+	r = nofi_machine_init(&q->m, &machine_ops, opts);
+	if (r < 0) {
+		free(q);
+		return nofi_err_set(err, r, "queue %u: %s", opts->qid, strerror(-r));
+	}
+	q->loop = loop;
+	q->opts = *opts;
+	q->qid = opts->qid;
+	q->fn = fn;
+	q->arg = arg;
+	q->command_timeout = opts->command_timeout_ns;
+	q->sock.fd = -1;
+	q->sock.ops = &sock_ops;
+	q->dirty.flush = flush;
+	q->timer.fn = on_timer;
+	q->defer.fn = on_defer;
+	nofi_sockaddr_format((const struct sockaddr *)&opts->addr.sa, q->peer, sizeof(q->peer));
+	*out = q;
+	return 0;
+}
+
+int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err)
+{
+	struct nofi_err why;
+	int r;
+
+	r = nofi_sock_open(q->opts.addr.sa.ss_family, &q->opts.sock, &q->proto, err);
+	if (r < 0)
+		return r;
+	q->sock.fd = r;
+	r = q->loop->eng->add(q->loop, &q->sock);
+	if (r < 0) {
+		close(q->sock.fd);
+		q->sock.fd = -1;
+		return nofi_err_set(err, r, "queue %u to %s: %s: %s", q->qid, q->peer,
+				    q->loop->eng->name, strerror(-r));
+	}
+	q->state = QUEUE_CONNECTING;
+	r = nofi_timer_arm(q->loop, &q->timer, nofi_loop_now(q->loop) + q->opts.connect_timeout_ns);
+	if (r == 0)
+		r = q->loop->eng->connect(q->loop, &q->sock, (struct sockaddr *)&q->opts.addr.sa,
+					  q->opts.addr.len);
+	if (r < 0) {
+		nofi_sock_connect_error(r, (struct sockaddr *)&q->opts.addr.sa, &why);
+		nofi_err_set(err, r, "queue %u to %s: %s", q->qid, q->peer, why.text);
+		die(q, err, true);
+		return r;
+	}
+	return 0;
+}
+
+void nofi_queue_kill(struct nofi_queue *q, const struct nofi_err *why)
+{
+	die(q, why, false);
+}
+
+void nofi_queue_free(struct nofi_queue *q)
+{
+	struct nofi_err why;
+
+	if (!q || q->is_freed)
+		return;
+	q->is_freed = true;
+	nofi_err_set(&why, -ECANCELED, "queue %u to %s: closed by the caller", q->qid, q->peer);
+	die(q, &why, true);
+	/* It may be on the stack below us. */
+	nofi_loop_undefer(q->loop, &q->defer);
+	nofi_loop_defer(q->loop, &q->defer);
+}
+
+bool nofi_queue_is_ready(const struct nofi_queue *q)
+{
+	return q->state == QUEUE_READY;
+}
+
+const struct nofi_err *nofi_queue_error(const struct nofi_queue *q)
+{
+	return &q->err;
+}
+
+const struct nofi_pdu_params *nofi_queue_params(const struct nofi_queue *q)
+{
+	return &q->m.pp;
+}
+
+uint16_t nofi_queue_qid(const struct nofi_queue *q)
+{
+	return q->qid;
+}
+
+struct nof_loop *nofi_queue_loop(const struct nofi_queue *q)
+{
+	return q->loop;
+}
+
+int nofi_queue_get_info(const struct nofi_queue *q, struct nofi_sock_info *info)
+{
+	if (q->sock.fd < 0)
+		return -ENOTCONN;
+	return nofi_sock_get_info(q->sock.fd, &q->proto, info);
+}
+
+void nofi_queue_set_timeout(struct nofi_queue *q, uint64_t ns)
+{
+	q->command_timeout = ns;
+}
+
+int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *d)
+{
+	return nofi_machine_take(&q->m, flags, d);
+}
+
+void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
+{
+	uint64_t deadline = nofi_loop_now(q->loop) + q->command_timeout;
+
+	nofi_machine_send(&q->m, d, deadline);
+	/* Lazily: one timer per queue, moved when it fires, not per command. */
+	if (!q->timer.pos && !(d->flags & NOFI_CMD_NO_TIMEOUT))
+		nofi_timer_arm(q->loop, &q->timer, deadline);
+}
+
+uint32_t nofi_queue_room(const struct nofi_queue *q)
+{
+	return nofi_machine_room(&q->m);
+}
+
+void nofi_queue_wait_room(struct nofi_queue *q, struct nofi_waiter *w)
+{
+	if (w->is_queued || q->state == QUEUE_DEAD)
+		return;
+	w->is_queued = true;
+	w->next = NULL;
+	*q->m.wait_tail = w;
+	q->m.wait_tail = &w->next;
+}
+
+void nofi_queue_unwait(struct nofi_queue *q, struct nofi_waiter *w)
+{
+	struct nofi_waiter **p;
+
+	if (!w->is_queued)
+		return;
+	for (p = &q->m.wait_head; *p && *p != w; p = &(*p)->next)
+		;
+	if (*p) {
+		*p = w->next;
+		if (q->m.wait_tail == &w->next)
+			q->m.wait_tail = p;
+	}
+	w->is_queued = false;
+}
