@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Admin commands other than Identify and Get Log Page. */
+#include <nvme/types.h>
+
+#include "target.h"
+
+#define AER_LIMIT (0x100u | NVME_SC_ASYNC_LIMIT | DNR)
+
+static void exec_keep_alive(struct cmd *cmd)
+{
+	cmd_done(cmd, 0);
+}
+
+static void exec_aer(struct cmd *cmd)
+{
+	struct ctrl *ctrl = cmd->conn->ctrl;
+
+	if (ctrl->naer == AER_MAX) {
+		cmd_done(cmd, AER_LIMIT);
+		return;
+	}
+	cmd->is_parked = true;
+	ctrl->aer[ctrl->naer++] = cmd;
+	if (ctrl->has_ns_changed && !ctrl->is_ns_event_sent)
+		ctrl_ns_changed(ctrl);
+}
+
+static void forget_aer(struct ctrl *ctrl, const struct cmd *cmd)
+{
+	for (unsigned int i = 0; i < ctrl->naer; i++) {
+		if (ctrl->aer[i] != cmd)
+			continue;
+		ctrl->aer[i] = ctrl->aer[--ctrl->naer];
+		return;
+	}
+}
+
+static void exec_abort(struct cmd *cmd)
+{
+	struct ctrl *ctrl = cmd->conn->ctrl;
+	uint16_t sqid = (uint16_t)sqe_dw(cmd, 10), cid = (uint16_t)(sqe_dw(cmd, 10) >> 16);
+	struct conn *c = sqid == 0 ? ctrl->admin : sqid <= opt.queues ? ctrl->io[sqid] : NULL;
+	struct cmd *victim = c ? cmd_find(c, cid) : NULL;
+
+	cmd->dw0 = 1;			/* not aborted */
+	if (victim && victim != cmd && victim->is_parked) {
+		forget_aer(ctrl, victim);
+		cmd_done(victim, NVME_SC_ABORT_REQ);
+		if (c != cmd->conn)
+			tx_flush(c);
+		cmd->dw0 = 0;
+	}
+	cmd_done(cmd, 0);
+}
+
+/* ---- features ---- */
+
+/* FIDs that are a dword to us: stored, returned, otherwise without effect. */
+static bool is_plain(uint32_t fid)
+{
+	return fid == 0x01 || fid == 0x02 || fid == 0x04 || fid == 0x05 || fid == 0x0a ||
+	       fid == 0x0b || (fid == 0x06 && opt.vwc);
+}
+
+static void set_queues(struct cmd *cmd, struct ctrl *ctrl)
+{
+	uint32_t v = sqe_dw(cmd, 11), nsq = (v & 0xffff) + 1, ncq = (v >> 16) + 1;
+	uint32_t n = nsq < ncq ? nsq : ncq;
+
+	if (nsq > 0xffff || ncq > 0xffff) {
+		cmd_done(cmd, NVME_SC_INVALID_FIELD | DNR);
+		return;
+	}
+	for (uint32_t i = 1; i <= opt.queues; i++) {
+		if (ctrl->io[i]) {
+			cmd_done(cmd, NVME_SC_CMD_SEQ_ERROR | DNR);
+			return;
+		}
+	}
+	ctrl->granted = n < opt.queues ? n : opt.queues;
+	cmd->dw0 = (ctrl->granted - 1) | (ctrl->granted - 1) << 16;
+	cmd_done(cmd, 0);
+}
+
+static void exec_set_features(struct cmd *cmd)
+{
+	struct ctrl *ctrl = cmd->conn->ctrl;
+	uint32_t fid = sqe_dw(cmd, 10) & 0xff, v = sqe_dw(cmd, 11);
+
+	if (sqe_dw(cmd, 10) >> 31) {		/* save: nothing is saveable */
+		cmd_done(cmd, 0x100 | NVME_SC_FEATURE_NOT_SAVEABLE | DNR);
+		return;
+	}
+	if (fid == 0x07 && !ctrl->subsys->is_discovery) {
+		set_queues(cmd, ctrl);
+		return;
+	}
+	if (fid == 0x0f) {
+		ctrl_set_kato(ctrl, v);
+	} else if (fid == 0x16) {
+		memcpy(ctrl->host_behavior, cmd->buf, sizeof(ctrl->host_behavior));
+	} else if (fid == 0x19) {
+		if (v & 0x1ff) {		/* only combination 0 exists */
+			cmd_done(cmd, NVME_SC_INVALID_FIELD | DNR);
+			return;
+		}
+	} else if (is_plain(fid)) {
+		ctrl->features[fid] = v;
+	} else {
+		cmd_done(cmd, NVME_SC_INVALID_FIELD | DNR);
+		return;
+	}
+	cmd_done(cmd, 0);
+}
+
+static void exec_get_features(struct cmd *cmd)
+{
+	struct ctrl *ctrl = cmd->conn->ctrl;
+	uint32_t fid = sqe_dw(cmd, 10) & 0xff;
+
+	if (fid == 0x16) {
+		cmd_data_done(cmd, ctrl->host_behavior, sizeof(ctrl->host_behavior), false);
+		return;
+	}
+	if (fid == 0x07 && !ctrl->subsys->is_discovery) {
+		cmd->dw0 = (ctrl->granted - 1) | (ctrl->granted - 1) << 16;
+	} else if (fid == 0x0f) {
+		cmd->dw0 = ctrl->kato_ms;
+	} else if (fid == 0x19) {
+		cmd->dw0 = 0;
+	} else if (is_plain(fid)) {
+		cmd->dw0 = ctrl->features[fid];
+	} else {
+		cmd_done(cmd, NVME_SC_INVALID_FIELD | DNR);
+		return;
+	}
+	cmd_done(cmd, 0);
+}
+
+static void prepare_features(struct cmd *cmd, bool is_set)
+{
+	uint32_t fid = sqe_dw(cmd, 10) & 0xff;
+
+	cmd->exec = is_set ? exec_set_features : exec_get_features;
+	if (fid == 0x16 && cmd_want_len(cmd, 512)) {
+		if (is_set)
+			cmd_alloc_buf(cmd);
+		return;
+	}
+	/* A host may describe a buffer that the feature does not use; nothing is sent to it. */
+	if (cmd->dir == 1 && cmd->len > NOFI_ADMIN_INCAPSULE)
+		cmd->status = NVME_SC_SGL_INVALID_DATA | DNR;
+}
+
+void admin_prepare(struct cmd *cmd)
+{
+	switch (cmd->opc) {
+	case nvme_admin_identify:
+		identify_prepare(cmd);
+		return;
+	case nvme_admin_get_log_page:
+		log_prepare(cmd);
+		return;
+	case nvme_admin_set_features:
+		prepare_features(cmd, true);
+		return;
+	case nvme_admin_get_features:
+		prepare_features(cmd, false);
+		return;
+	case nvme_admin_async_event:
+		cmd->exec = exec_aer;
+		return;
+	case nvme_admin_keep_alive:
+		cmd->exec = exec_keep_alive;
+		return;
+	case nvme_admin_abort_cmd:
+		cmd->exec = exec_abort;
+		return;
+	}
+	cmd->status = NVME_SC_INVALID_OPCODE | DNR;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Identify: what the controller and its namespaces say about themselves (F-10). */
+#include <nvme/types.h>
+#include <stdio.h>
+
+#include "target.h"
+
+_Static_assert(sizeof(struct nvme_id_ctrl) == 4096, "Identify Controller");
+_Static_assert(sizeof(struct nvme_id_ns) == 4096, "Identify Namespace");
+
+enum { ID_LEN = 4096 };
+
+static void id_ctrl(struct cmd *cmd, struct nvme_id_ctrl *id)
+{
+	struct ctrl *ctrl = cmd->conn->ctrl;
+	struct subsys *s = ctrl->subsys;
+	uint32_t last = s->nns ? s->ns[s->nns - 1]->nsid : 0;
+
+	copy_padded(id->sn, s->serial, sizeof(id->sn));
+	copy_padded(id->mn, "libnof nvmf-target", sizeof(id->mn));
+	copy_padded(id->fr, NOF_VERSION, sizeof(id->fr));
+	id->cmic = 1u << 1 | 1u << 0;		/* several controllers, several ports */
+	id->mdts = opt.mdts;
+	id->cntlid = htole16(ctrl->cntlid);
+	id->ver = htole32(0x00020000);
+	id->rtd3e = htole32(1000000);
+	id->ctratt = htole32(1u << 0 | 1u << 6);	/* 128-bit host id, TBKAS */
+	id->cntrltype = s->is_discovery ? 2 : 1;
+	id->acl = 3;
+	id->aerl = AER_MAX - 1;
+	id->lpa = 1u << 1 | 1u << 2;		/* effects log, extended data */
+	id->kas = htole16(1);			/* 100 ms */
+	id->maxcmd = htole16((uint16_t)(opt.queue_size > 0xffff ? 0xffff : opt.queue_size));
+	id->sgls = htole32(1u << 0 | 1u << 20 | 1u << 21);
+	id->ioccsz = htole32((NOFI_SQE_LEN + opt.in_capsule) / 16);
+	id->iorcsz = htole32(1);
+	id->msdbd = 1;
+	snprintf(id->subnqn, sizeof(id->subnqn), "%s", s->nqn);
+	if (s->is_discovery) {
+		id->oaes = htole32(1u << 31);
+		id->dctype = 1;
+		return;
+	}
+	id->oaes = htole32(1u << 8);		/* namespace attributes */
+	id->frmw = 1u << 1 | 1u << 0;		/* one slot, read-only */
+	id->wctemp = htole16(343);
+	id->cctemp = htole16(353);
+	id->sqes = 0x66;
+	id->cqes = 0x44;
+	id->nn = htole32(last);
+	id->mnan = htole32(last);
+	id->oncs = htole16(NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_DSM |
+			   NVME_CTRL_ONCS_WRITE_ZEROES | NVME_CTRL_ONCS_VERIFY);
+	id->vwc = opt.vwc ? 7 : 6;		/* NSID FFFFFFFFh allowed in Flush */
+	id->ofcs = htole16(1);			/* Disconnect */
+}
+
+static void id_ns(const struct ns *ns, struct nvme_id_ns *id)
+{
+	id->nsze = id->ncap = id->nuse = htole64(ns->blocks);
+	id->dlfeat = 1 | 1u << 3;		/* deallocated reads as zeroes; DEAC works */
+	id->nmic = 1;
+	id->nsattr = ns->is_readonly ? 1 : 0;
+	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
+	memcpy(id->eui64, ns->eui64, sizeof(id->eui64));
+	id->lbaf[0].ds = ns->lbads;
+}
+
+static uint8_t *add_desc(uint8_t *p, uint8_t type, uint8_t len, const void *value)
+{
+	p[0] = type;
+	p[1] = len;
+	memcpy(p + 4, value, len);
+	return p + 4 + len;
+}
+
+static void id_ns_descs(const struct ns *ns, uint8_t *p)
+{
+	uint8_t csi = 0;
+
+	p = add_desc(p, 1, 8, ns->eui64);
+	p = add_desc(p, 2, 16, ns->nguid);
+	p = add_desc(p, 3, 16, ns->uuid);
+	add_desc(p, 4, 1, &csi);
+}
+
+static void id_ns_list(const struct subsys *s, uint32_t after, uint8_t *out)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < s->nns && n < ID_LEN / 4; i++)
+		if (s->ns[i]->nsid > after)
+			nofi_put32(out + 4 * n++, s->ns[i]->nsid);
+}
+
+static void exec_identify(struct cmd *cmd)
+{
+	union {
+		uint8_t b[ID_LEN];
+		struct nvme_id_ctrl ctrl;
+		struct nvme_id_ns ns;
+		struct nvme_id_independent_id_ns indep;
+	} out;
+	struct subsys *s = cmd->conn->ctrl->subsys;
+	uint32_t nsid = sqe_dw(cmd, 1);
+	uint8_t cns = (uint8_t)sqe_dw(cmd, 10), csi = (uint8_t)(sqe_dw(cmd, 11) >> 24);
+	struct ns *ns = ns_find(s, nsid);
+	bool is_in_range = s->nns && nsid && nsid <= s->ns[s->nns - 1]->nsid;
+	uint16_t status = 0;
+
+	memset(&out, 0, sizeof(out));
+	switch (cns) {
+	case 0x00:
+		if (ns)
+			id_ns(ns, &out.ns);
+		else if (!is_in_range)		/* in range and inactive: all zeroes */
+			status = NVME_SC_INVALID_NS | DNR;
+		break;
+	case 0x01:
+		id_ctrl(cmd, &out.ctrl);
+		break;
+	case 0x07:
+		if (csi)
+			status = NVME_SC_INVALID_FIELD | DNR;
+		/* fall through */
+	case 0x02:
+		if (nsid >= 0xfffffffe)
+			status = NVME_SC_INVALID_NS | DNR;
+		id_ns_list(s, nsid, out.b);
+		break;
+	case 0x03:
+		if (ns)
+			id_ns_descs(ns, out.b);
+		else
+			status = NVME_SC_INVALID_NS | DNR;
+		break;
+	case 0x05:
+		/* CSI 0: no protection information, all zeroes */
+		if (csi)
+			status = NVME_SC_INVALID_FIELD | DNR;
+		else if (!ns && !is_in_range)
+			status = NVME_SC_INVALID_NS | DNR;
+		break;
+	case 0x06:
+		if (csi)
+			status = NVME_SC_INVALID_FIELD | DNR;
+		break;				/* CSI 0: no limits beyond MDTS */
+	case 0x08:
+		if (!ns) {
+			status = NVME_SC_INVALID_NS | DNR;
+			break;
+		}
+		out.indep.nmic = 1;
+		out.indep.nsattr = ns->is_readonly ? 1 : 0;
+		out.indep.nstat = 1;		/* ready */
+		break;
+	case 0x1c:
+		nofi_put64(out.b, 1);		/* combination 0: the NVM command set */
+		break;
+	default:
+		status = NVME_SC_INVALID_FIELD | DNR;
+	}
+	if (status)
+		cmd_done(cmd, status);
+	else
+		cmd_data_done(cmd, out.b, ID_LEN, false);
+}
+
+void identify_prepare(struct cmd *cmd)
+{
+	cmd->exec = exec_identify;
+	cmd_want_len(cmd, ID_LEN);
+}

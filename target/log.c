@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Get Log Page: the mandatory pages, and discovery with paging (F-13, F-30). */
+#include <nvme/types.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "target.h"
+
+_Static_assert(sizeof(struct nvmf_disc_log_entry) == 1024, "discovery log entry");
+_Static_assert(sizeof(struct nvme_smart_log) == 512, "SMART log");
+_Static_assert(sizeof(struct nvme_cmd_effects_log) == 4096, "effects log");
+
+enum { LOG_MAX = 1 << 20 };		/* one Get Log Page moves at most this (and MDTS) */
+
+uint64_t discovery_genctr = 1;
+
+static uint8_t *log_smart(size_t *len)
+{
+	struct nvme_smart_log *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	*len = sizeof(*l);
+	nofi_put16(l->temperature, 313);
+	l->avail_spare = 100;
+	l->spare_thresh = 10;
+	nofi_put64(l->data_units_read, stats.read_bytes / 512000);
+	nofi_put64(l->data_units_written, stats.write_bytes / 512000);
+	nofi_put64(l->host_reads, stats.reads);
+	nofi_put64(l->host_writes, stats.writes);
+	return (uint8_t *)l;
+}
+
+static uint8_t *log_effects(size_t *len)
+{
+	static const uint8_t adm[] = { 0x02, 0x06, 0x08, 0x09, 0x0a, 0x0c, 0x18 };
+	static const uint8_t io[] = { 0x00, 0x01, 0x02, 0x05, 0x08, 0x09, 0x0c };
+	struct nvme_cmd_effects_log *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	*len = sizeof(*l);
+	for (size_t i = 0; i < sizeof(adm); i++)
+		l->acs[adm[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
+	for (size_t i = 0; i < sizeof(io); i++)
+		l->iocs[io[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
+	l->iocs[1] |= htole32(NVME_CMD_EFFECTS_LBCC);
+	l->iocs[8] |= htole32(NVME_CMD_EFFECTS_LBCC);
+	l->iocs[9] |= htole32(NVME_CMD_EFFECTS_LBCC);
+	return (uint8_t *)l;
+}
+
+static uint8_t *log_ns_changed(struct ctrl *ctrl, bool is_kept, size_t *len)
+{
+	uint8_t *l = calloc(1, 4096);
+
+	if (!l)
+		return NULL;
+	*len = 4096;
+	if (ctrl->has_ns_changed)
+		nofi_put32(l, 0xffffffff);	/* look at all of them */
+	if (!is_kept)
+		ctrl->has_ns_changed = ctrl->is_ns_event_sent = false;
+	return l;
+}
+
+static uint8_t *log_firmware(size_t *len)
+{
+	struct nvme_firmware_slot *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	*len = sizeof(*l);
+	l->afi = 1;
+	copy_padded(l->frs[0], NOF_VERSION, 8);
+	return (uint8_t *)l;
+}
+
+static void fill_entry(struct nvmf_disc_log_entry *e, const struct conn *c,
+		       const struct subsys *s, const struct listener *l, uint16_t portid)
+{
+	e->trtype = NVMF_TRTYPE_TCP;
+	e->adrfam = l->is_ipv6 ? 2 : 1;
+	e->subtype = 2;
+	e->treq = 1u << 2 | 2;		/* no secure channel; SQ flow control may be off */
+	e->portid = htole16(portid);
+	e->cntlid = 0xffff;
+	e->asqsz = htole16(32);
+	copy_padded(e->trsvcid, l->port, sizeof(e->trsvcid));
+	/* A wildcard address is of no use to a host: give the one it came to. */
+	copy_padded(e->traddr, l->is_wildcard ? c->local : l->addr, sizeof(e->traddr));
+	snprintf(e->subnqn, sizeof(e->subnqn), "%s", s->nqn);
+}
+
+static uint8_t *log_discovery(const struct conn *c, size_t *len)
+{
+	size_t max = 0, n = 0;
+	struct nvmf_discovery_log *log;
+
+	for (const struct subsys *s = subsystems; s; s = s->next)
+		for (const struct listener *l = listeners; l; l = l->next)
+			max++;
+	*len = sizeof(*log) + max * sizeof(log->entries[0]);
+	log = calloc(1, *len);
+	if (!log)
+		return NULL;
+	for (const struct subsys *s = subsystems; s; s = s->next) {
+		uint16_t port = 0;
+
+		for (const struct listener *l = listeners; l; l = l->next) {
+			port++;
+			if (s->is_discovery || !subsys_allows(s, c->ctrl->hostnqn))
+				continue;
+			if (l->is_wildcard && l->is_ipv6 != c->is_ipv6)
+				continue;
+			fill_entry(&log->entries[n++], c, s, l, port);
+		}
+	}
+	log->genctr = htole64(discovery_genctr);
+	log->numrec = htole64(n);
+	*len = sizeof(*log) + n * sizeof(log->entries[0]);
+	return (uint8_t *)log;
+}
+
+static void exec_log(struct cmd *cmd)
+{
+	struct ctrl *ctrl = cmd->conn->ctrl;
+	uint8_t lid = (uint8_t)sqe_dw(cmd, 10);
+	bool rae = sqe_dw(cmd, 10) >> 15 & 1;
+	uint64_t lpo = sqe_dw(cmd, 12) | (uint64_t)sqe_dw(cmd, 13) << 32;
+	uint8_t *log = NULL, *out;
+	size_t len = 0, n = 0;
+
+	if (ctrl->subsys->is_discovery != (lid == 0x70) && lid > 1) {
+		cmd_done(cmd, 0x100 | NVME_SC_INVALID_LOG_PAGE | DNR);
+		return;
+	}
+	switch (lid) {
+	case 0x01:
+		len = 64;			/* no errors to report */
+		log = calloc(1, len);
+		break;
+	case 0x02:
+		log = log_smart(&len);
+		break;
+	case 0x03:
+		log = log_firmware(&len);
+		break;
+	case 0x04:
+		log = log_ns_changed(ctrl, rae, &len);
+		break;
+	case 0x05:
+		log = log_effects(&len);
+		break;
+	case 0x70:
+		log = log_discovery(cmd->conn, &len);
+		break;
+	default:
+		cmd_done(cmd, 0x100 | NVME_SC_INVALID_LOG_PAGE | DNR);
+		return;
+	}
+	out = calloc(1, cmd->len);
+	if (!log || !out) {
+		cmd_done(cmd, NVME_SC_INTERNAL);
+	} else if (lpo > len) {
+		cmd_done(cmd, NVME_SC_INVALID_FIELD | DNR);
+	} else {
+		n = len - lpo < cmd->len ? len - lpo : cmd->len;
+		memcpy(out, log + lpo, n);	/* past its end a page reads as zeroes */
+		cmd_data_done(cmd, out, cmd->len, false);
+	}
+	free(out);
+	free(log);
+}
+
+void log_prepare(struct cmd *cmd)
+{
+	uint32_t numd = sqe_dw(cmd, 10) >> 16 | (sqe_dw(cmd, 11) & 0xffff) << 16;
+
+	cmd->exec = exec_log;
+	if (numd >= LOG_MAX / 4 || (sqe_dw(cmd, 12) & 3))
+		cmd->status = NVME_SC_INVALID_FIELD | DNR;
+	else
+		cmd_want_len(cmd, (numd + 1) * 4);
+}

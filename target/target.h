@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * nvmf-target: a small userspace NVMe/TCP target for the quick start, the
+ * benchmarks and the tests. One thread; the way of a command:
+ *
+ *   listen.c ─► conn.c  bytes ─► PDU, checked (conn_check.c)
+ *                 │ CapsuleCmd                 │ H2CData
+ *                 ▼                            ▼
+ *               cmd.c   struct cmd, SGL, R2T ──► sink (ns.c)
+ *                 ▼
+ *               fabrics.c / admin.c / nvm.c    exec, result
+ *                 ▼
+ *               tx.c    C2HData, CapsuleResp ─► one sendmsg per batch
+ *                 ▲
+ *               fault.c, fault_run.c           rules that make it misbehave
+ *
+ * It shares only the layouts and CRC32C of src/pdu: encoder and checks are its
+ * own, so that a mistake in the host's is not mirrored here.
+ */
+#ifndef TARGET_TARGET_H
+#define TARGET_TARGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "loop.h"
+#include "pdu/wire.h"
+
+enum {
+	NQN_MAX = 223,			/* F-3 */
+	HEAD_MAX = NOFI_TERM_MAX_PLEN,	/* header bytes a connection keeps while parsing */
+	MAX_QUEUES = 1024,		/* I/O queues of one controller, at most */
+	MAX_ENTRIES = 4096,		/* entries of a queue; bounds TTAG and memory */
+	MAX_R2T = 16,			/* R2Ts of one command; TTAG = slot * 16 + index */
+	AER_MAX = 4,			/* AERL is this minus one */
+	TX_BACKLOG = 8 << 20,		/* copied output per connection before reads wait */
+	PAGE = 4096,			/* CAP.MPSMIN, the unit of MDTS */
+};
+
+#define DISCOVERY_NQN "nqn.2014-08.org.nvmexpress.discovery"
+#define DEFAULT_NQN "nqn.2025-11.org.libnof:target"
+
+/* The 15-bit status field (SCT<<8 | SC | DNR) with the bit hosts must honour. */
+#define DNR 0x4000u
+#define STATUS_TRANSIENT 0x22u	/* transient transport error: what a bad data digest gives (T-21) */
+#define STATUS_MEDIA(sc) (0x200u | (sc))
+
+enum ns_kind { NS_MEM, NS_FILE, NS_NULL };
+
+struct ns {
+	struct subsys *subsys;
+	uint32_t nsid;
+	enum ns_kind kind;
+	uint8_t lbads;			/* log2 of the block size: 9 or 12 */
+	bool is_readonly;
+	uint64_t blocks;
+	uint8_t *map;			/* NS_MEM: the whole namespace, NORESERVE */
+	size_t map_len;			/* what map was mapped with: a resize stays below */
+	int fd;				/* NS_FILE */
+	uint8_t nguid[16], eui64[8], uuid[16];	/* from NQN and NSID: stable over restarts */
+};
+
+struct host_ref {
+	char nqn[NQN_MAX + 1];
+	struct host_ref *next;
+};
+
+struct subsys {
+	char nqn[NQN_MAX + 1];
+	char serial[21];
+	bool is_discovery;
+	struct ns **ns;			/* sorted by nsid */
+	unsigned int nns;
+	struct host_ref *hosts;		/* empty: any host may connect */
+	struct ctrl *ctrls;
+	struct subsys *next;
+};
+
+enum tristate { OFF, ON };
+
+/* The command line, fixed after start. */
+struct options {
+	bool is_mptcp;
+	bool hdgst, ddgst;		/* agree when the host offers */
+	bool success;			/* SUCCESS on the last C2HData where allowed (T-14) */
+	bool kato_check;
+	bool vwc;
+	bool verbose;
+	uint32_t in_capsule;		/* bytes; IOCCSZ follows */
+	uint32_t r2t;			/* R2Ts per command, at most */
+	uint32_t r2t_size;		/* bytes per R2T, 0 = all at once */
+	uint32_t c2h_size;		/* bytes per C2HData, 0 = all at once */
+	uint32_t maxh2cdata;
+	uint8_t cpda;
+	uint8_t mdts;			/* power of two of PAGE, 0 = none */
+	uint32_t queues;
+	uint32_t queue_size;		/* entries */
+	uint32_t max_conns;
+	int ready_fd;
+	const char *control;		/* path of the control socket or NULL */
+};
+
+extern struct options opt;
+extern struct subsys *subsystems;	/* the discovery subsystem is the last one */
+extern uint64_t discovery_genctr;
+
+struct stats {				/* since start; the control socket prints them */
+	uint64_t accepted, closed, rejected;
+	uint64_t commands, reads, writes, read_bytes, write_bytes;
+	uint64_t rx_bytes, tx_bytes, sends;
+	uint64_t h2c_term, c2h_term, digest_errors, kato_expired;
+	uint32_t conns;
+};
+extern struct stats stats;
+
+void verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- cmd.c ---- */
+struct conn;
+struct cmd;
+
+enum sink {				/* where the data of a write-direction command goes */
+	SINK_DISCARD,
+	SINK_WRITE,			/* into the namespace at ns_off */
+	SINK_COMPARE,			/* against the namespace */
+	SINK_BUF,			/* into .buf */
+};
+
+struct r2t {
+	bool is_active;
+	uint32_t offset, length;	/* R2TO, R2TL */
+	uint32_t received;		/* bytes of it that arrived */
+};
+
+struct cmd {
+	struct conn *conn;
+	struct cmd *next, *prev;	/* in-use list of the connection, or free list (next) */
+	void (*exec)(struct cmd *cmd);	/* when all data is here; ends in cmd_done() */
+	uint8_t sqe[NOFI_SQE_LEN];
+	uint16_t cid;
+	uint16_t slot;			/* index, for TTAG */
+	uint8_t opc;
+	bool is_fabrics;
+	bool is_incapsule;		/* data came in the capsule */
+	bool is_parked;			/* AER, or held by a fault: may be aborted */
+	bool is_muted;			/* a fault dropped it: no answer, data discarded */
+	bool is_mismatch;		/* SINK_COMPARE found a difference */
+	bool is_waiting;		/* on the wait list for output room */
+	uint32_t delay_ms;		/* a fault: execute so much later */
+	uint8_t dir;			/* bits 1:0 of the opcode: 1 to controller, 2 to host */
+	enum sink sink;
+	uint16_t status;		/* set early: the command fails once its data is gone */
+	uint32_t len;			/* bytes the SGL describes */
+	uint32_t received;		/* bytes of data received */
+	uint32_t requested;		/* bytes covered by R2Ts */
+	uint32_t dw0, dw1;		/* of the CQE */
+	struct ns *ns;
+	uint64_t ns_off;		/* bytes into the namespace */
+	uint8_t *buf;			/* SINK_BUF, .len bytes */
+	struct r2t r2t[MAX_R2T];
+	struct timer timer;		/* fault delay */
+	struct cmd *wait_next;
+};
+
+/* A CapsuleCmd arrived with incap_len bytes to follow. NULL: the connection died. */
+struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap_len);
+void cmd_incapsule_done(struct cmd *cmd, bool is_bad_digest);
+void cmd_h2c_done(struct cmd *cmd, struct r2t *r, bool is_bad_digest);
+/* Feeds payload at offset off of the command's data. */
+void cmd_sink(struct cmd *cmd, uint32_t off, const void *data, uint32_t len);
+/* Memory that payload at off may be received into directly, or NULL. */
+void *cmd_sink_direct(struct cmd *cmd, uint32_t off);
+void cmd_done(struct cmd *cmd, uint16_t status);
+void cmd_go(struct cmd *cmd);		/* start after a delay */
+/* Sends len bytes to the host as C2HData; then cmd_done(). is_stable: data outlives the send. */
+void cmd_data_done(struct cmd *cmd, const void *data, uint32_t len, bool is_stable);
+bool cmd_want_len(struct cmd *cmd, uint32_t len);	/* SGL length must be len */
+bool cmd_alloc_buf(struct cmd *cmd);	/* SINK_BUF of .len bytes */
+void cmd_wait_for_room(struct cmd *cmd);
+void cmd_cancel_all(struct conn *c);	/* the connection is dead: no timer may fire */
+void cmd_free_all(struct conn *c);	/* … and its memory goes */
+struct cmd *cmd_find(struct conn *c, uint16_t cid);
+uint32_t sqe_dw(const struct cmd *cmd, unsigned int n);
+
+/* ---- conn.c ---- */
+enum conn_state {
+	CONN_ICREQ,			/* waiting for ICReq */
+	CONN_READY,
+	CONN_TERM,			/* C2HTermReq sent: everything received is thrown away */
+	CONN_CLOSING,			/* close once the output is drained */
+	CONN_DEAD,			/* fd closed, memory goes at the end of the turn */
+};
+
+enum rx_state { RX_HEAD, RX_PAD, RX_DATA, RX_DDGST };
+
+struct chunk {				/* output memory: headers and copied payload */
+	struct chunk *next;
+	uint64_t end;			/* stream position after its last byte */
+	uint32_t size, used;
+	uint8_t mem[];
+};
+
+struct tx {
+	struct iovec *iov;		/* [head, n) is unsent */
+	unsigned int head, n, cap;
+	struct chunk *first, *last;	/* in stream order; last is being filled */
+	uint64_t queued;		/* stream position after everything queued */
+	uint64_t sent;			/* … handed to the kernel */
+	uint64_t copied;		/* bytes held in chunks */
+	bool is_blocked;		/* socket full: EPOLLOUT watched */
+	uint64_t *resp_end;		/* ring: end positions of unsent responses */
+	unsigned int resp_head, resp_n, resp_cap;
+};
+
+/* What fault rules did to one connection (fault_run.c). */
+struct conn_fault {
+	uint32_t split;			/* bytes per send, 0 = off */
+	uint64_t split_at;		/* stream position to pause at, once; 0 = off */
+	uint32_t split_at_ms;		/* … for so long */
+	uint32_t merge;			/* hold output until so many PDUs are queued */
+	uint32_t merge_have;
+	bool is_held;			/* no output until the timer fires */
+	bool is_silent;			/* nothing is ever sent again */
+	bool is_stalled;		/* nothing is ever read again */
+	bool is_swapping;		/* swapped[] waits for the next PDU */
+	uint8_t *swapped;		/* a PDU held back by swap */
+	uint32_t swapped_len;
+	uint64_t kill_at_tx;		/* stream position that ends it, 0 = off */
+	uint8_t kill_how;		/* enum fault_verb */
+	struct timer hold;
+};
+
+struct conn {
+	struct io io;
+	struct conn *next, *prev;	/* all connections */
+	uint64_t id;			/* 1 for the first one accepted */
+	enum conn_state state;
+	bool is_mptcp;
+	bool in_rx;			/* processing input: flush comes at the end */
+	char peer[64];			/* for messages */
+	char local[64];			/* address the host used: goes into the discovery log */
+	char local_port[8];
+	bool is_ipv6;
+	struct timer timer;		/* handshake limit, then the linger after TermReq */
+
+	bool hdgst, ddgst;		/* in force */
+	uint8_t hpda, cpda;
+	uint32_t maxr2t;		/* R2Ts per command: min(ours, host's) */
+
+	enum rx_state rx;
+	uint8_t head[HEAD_MAX];		/* header pieces, when not contiguous in the staging buffer */
+	uint32_t head_have;
+	uint32_t rx_left;		/* bytes left of pad, data or digest */
+	uint8_t rx_pad;			/* pad bytes before the data */
+	uint8_t rx_type;
+	uint32_t rx_data;		/* payload length of the PDU */
+	uint32_t rx_off;		/* offset of the next payload byte in the command's data */
+	uint32_t rx_crc;
+	uint8_t rx_dgst[4];
+	struct cmd *rx_cmd;		/* NULL: payload is discarded */
+	struct r2t *rx_r2t;		/* H2CData */
+
+	struct ctrl *ctrl;		/* after Connect */
+	uint16_t qid;
+	uint32_t entries;		/* of the submission queue */
+	uint16_t sqhd;
+	bool sqflow_off;		/* CATTR b2 */
+	struct cmd **slots;		/* commands ever allocated, by slot */
+	uint32_t nslots, slots_cap;
+	struct cmd *free_cmds;
+	struct cmd *used_cmds;
+	uint32_t nused;
+	struct cmd *wait_head, **wait_tail;	/* reads waiting for output room */
+	bool in_wait;
+
+	struct tx tx;
+	struct conn_fault fault;
+};
+
+extern struct conn *conns;
+
+void conn_accept(int fd, const char *peer, const char *local, const char *port, bool is_ipv6,
+		 bool is_mptcp);
+void conn_close(struct conn *c, bool is_reset);
+void conn_close_after_flush(struct conn *c);
+/* Fatal error: C2HTermReq naming the offending header, then discard until the host closes. */
+void conn_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, uint32_t len,
+	       const char *what);
+void conn_update_events(struct conn *c);
+void conn_send_icresp(struct conn *c);
+void conns_reap(void);
+void conns_close_all(void);
+int conn_rx_init(void);
+
+/* conn_check.c: one received header against all rules; true or the connection is in CONN_TERM */
+bool check_ch(struct conn *c, const uint8_t *h, uint32_t *need);
+bool check_pdu(struct conn *c, const uint8_t *h);
+
+/* ---- tx.c ---- */
+uint8_t *tx_room(struct conn *c, size_t n);	/* NULL: no memory, the connection was closed */
+void tx_commit(struct conn *c, size_t n);
+void tx_bytes(struct conn *c, const void *data, size_t n);
+void tx_flush(struct conn *c);
+void tx_push(struct conn *c);	/* only sends: no clean-up, no waiting reads */
+void tx_free(struct conn *c);
+uint32_t tx_unsent_responses(struct conn *c);
+bool tx_is_full(const struct conn *c);
+
+struct pdu_out {			/* one PDU before digests and padding are added */
+	uint8_t head[128];
+	uint8_t hlen;
+	const void *data;		/* NULL with len: zeroes */
+	uint32_t len;
+	bool is_stable;			/* data may be referenced until sent */
+	struct cmd *cmd;		/* it belongs to, or NULL */
+};
+void tx_pdu(struct conn *c, struct pdu_out *p);
+/* The same without passing the fault rules. */
+void tx_pdu_plain(struct conn *c, struct pdu_out *p);
+/* Sets flags, PDO and PLEN of p; returns the header length with digest, without pad. */
+uint32_t tx_finish_head(const struct conn *c, struct pdu_out *p);
+void tx_icresp(struct conn *c);
+void tx_c2hdata(struct conn *c, struct cmd *cmd, uint32_t off, const void *data, uint32_t len,
+		uint8_t flags, bool is_stable);
+void tx_r2t(struct conn *c, struct cmd *cmd, uint16_t ttag, uint32_t off, uint32_t len);
+void tx_resp(struct conn *c, struct cmd *cmd, uint16_t cid, uint16_t status, uint32_t dw0,
+	     uint32_t dw1, bool is_counted);
+void tx_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, uint32_t len);
+
+/* ---- fabrics.c: controllers ---- */
+struct ctrl {
+	struct subsys *subsys;
+	struct ctrl *next;
+	uint16_t cntlid;
+	char hostnqn[NQN_MAX + 1];
+	uint8_t hostid[16];
+	struct conn *admin;
+	struct conn **io;		/* by QID, [1..opt.queues] */
+	uint32_t granted;		/* I/O queues */
+	uint32_t cc, csts;
+	uint32_t kato_ms;
+	uint64_t last_seen;		/* ns: when a command last arrived on any queue */
+	struct timer kato;
+	bool is_dead;			/* destroyed in this turn */
+	uint32_t features[32];		/* FIDs below 20h that are a plain dword */
+	uint8_t host_behavior[512];	/* FID 16h */
+	struct cmd *aer[AER_MAX];	/* armed Async Event Requests */
+	unsigned int naer;
+	bool has_ns_changed;		/* log 04h has something to say */
+	bool is_ns_event_sent;		/* … and the host was told, until it reads the log */
+};
+
+void fabrics_prepare(struct cmd *cmd);
+void ctrl_destroy(struct ctrl *ctrl);	/* closes its connections; memory goes with ctrls_reap() */
+void ctrls_reap(void);
+void ctrl_conn_gone(struct conn *c);
+void ctrl_seen(struct ctrl *ctrl);
+void ctrl_set_kato(struct ctrl *ctrl, uint32_t ms);
+/* Completes an armed AER. false: none armed. */
+bool ctrl_event(struct ctrl *ctrl, uint8_t type, uint8_t info, uint8_t lid);
+void ctrl_ns_changed(struct ctrl *ctrl);
+
+/* ---- admin.c, identify.c, log.c, nvm.c: set exec or status ---- */
+void admin_prepare(struct cmd *cmd);
+void identify_prepare(struct cmd *cmd);
+void log_prepare(struct cmd *cmd);
+void nvm_prepare(struct cmd *cmd);
+
+/* ---- ns.c ---- */
+struct subsys *subsys_new(const char *nqn, char *err, size_t errlen);
+struct subsys *subsys_find(const char *nqn);
+bool subsys_allows(const struct subsys *s, const char *hostnqn);
+int ns_add(struct subsys *s, const char *spec, char *err, size_t errlen);
+struct ns *ns_find(const struct subsys *s, uint32_t nsid);
+void subsys_free_all(void);
+int ns_resize(struct ns *ns, uint64_t bytes);
+/* 0 or an NVMe status */
+uint16_t ns_write(struct ns *ns, uint64_t off, const void *data, uint32_t len);
+uint16_t ns_read(struct ns *ns, uint64_t off, void *data, uint32_t len);
+uint16_t ns_zero(struct ns *ns, uint64_t off, uint64_t len, bool is_dealloc);
+uint16_t ns_flush(struct ns *ns);
+bool ns_equal(struct ns *ns, uint64_t off, const void *data, uint32_t len, uint16_t *status);
+
+/* ---- listen.c ---- */
+struct listener {
+	struct io io;
+	struct listener *next;
+	char addr[64];
+	char port[8];
+	bool is_ipv6, is_wildcard, is_mptcp;
+};
+extern struct listener *listeners;
+int listen_add(const char *spec, char *err, size_t errlen);
+void listen_close_all(void);
+void listen_print(void);
+
+/* ---- control.c ---- */
+int control_open(const char *path, char *err, size_t errlen);
+void control_close(void);
+void control_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- main.c ---- */
+bool parse_size(const char *s, uint64_t *out);
+void copy_padded(char *dst, const char *src, size_t n);	/* NVMe ASCII: space padded */
+
+#endif
