@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One queue under load. This runs once per I/O and its time counts as the host's: no allocation,
+ * no lock, no division, one reading of the clock at most.
+ */
+#include <errno.h>
+
+#include "perf.h"
+
+#define TRIES 16 /* draws before a verifying queue waits for a completion instead */
+
+/* xorshift64: all the randomness that offsets need. */
+static uint64_t draw(struct queue *q)
+{
+	uint64_t r = q->rng;
+
+	r ^= r << 13;
+	r ^= r >> 7;
+	r ^= r << 17;
+	q->rng = r;
+	return r * 0x2545f4914f6cdd1dull;
+}
+
+/* A number below n, without dividing. */
+static uint64_t below(uint64_t random, uint64_t n)
+{
+	return (uint64_t)((unsigned __int128)random * n >> 64);
+}
+
+/* Units of an I/O, small as often as large: first the power of two, then a number within it. */
+static uint64_t draw_units(struct queue *q)
+{
+	uint64_t most = q->units_max, low, high;
+	unsigned int classes = 64u - (unsigned int)__builtin_clzll(most);
+
+	low = 1ull << below(draw(q), classes);
+	high = low * 2 <= most ? low * 2 : most + 1;
+	return low + below(draw(q), high - low);
+}
+
+static bool pick_load(struct queue *q, const struct perf_opts *o, struct slot *s)
+{
+	unsigned int tries;
+	uint64_t units = 1;
+
+	for (tries = 0; tries < TRIES; tries++) {
+		if (q->units_max > 1)
+			units = draw_units(q);
+		s->len = (uint32_t)(units * o->bs_min);
+		s->is_write = o->writes && (!o->reads || below(draw(q), 100) >= o->read_percent);
+		if (o->random) {
+			uint64_t places = q->span_units - units + 1;
+
+			s->offset = q->base + below(draw(q), places) * o->bs_min;
+		} else {
+			if (q->next + s->len > q->span)
+				q->next = 0;
+			s->offset = q->base + q->next;
+		}
+		if (!q->verify || verify_begin(q->verify, s->offset, s->len)) {
+			q->next += s->len;
+			return true;
+		}
+		if (!o->random)
+			return false;
+	}
+	return false;
+}
+
+static bool pick_readback(struct queue *q, const struct perf_opts *o, struct slot *s)
+{
+	s->is_write = false;
+	if (!verify_next_written(q->verify, &s->offset, &s->len, (uint32_t)o->bs_max))
+		return false;
+	return verify_begin(q->verify, s->offset, s->len);
+}
+
+/* An I/O that was picked did not go out: undo what picking did. */
+static void unpick(struct queue *q, struct slot *s, bool is_readback)
+{
+	if (q->verify)
+		verify_cancel(q->verify, s, is_readback);
+	q->idle[q->idle_count++] = s;
+}
+
+static void io_done(void *arg, const struct nof_completion *c);
+
+static int submit(struct queue *q, struct slot *s)
+{
+	if (q->verify) {
+		if (s->is_write)
+			verify_fill(q->verify, s);
+		else
+			verify_poison(q->verify, s);
+	}
+	if (s->is_write)
+		return nof_write(q->chan, s->buf, s->len, s->offset, 0, io_done, s);
+	return nof_read(q->chan, s->buf, s->len, s->offset, 0, io_done, s);
+}
+
+bool queue_finished(const struct queue *q, uint64_t now)
+{
+	return q->inflight == 0 && (run_stopped(q->run) || q->io_left == 0 || q->bytes_left == 0 ||
+				    now >= q->run->deadline);
+}
+
+void queue_fill(struct queue *q, uint64_t now)
+{
+	struct run *run = q->run;
+	const struct perf_opts *o = run->o;
+	bool is_readback = q->worker->phase == PHASE_LOAD;
+	struct slot *s;
+	int ret;
+
+	while (q->idle_count && q->io_left && q->bytes_left && now < run->deadline &&
+	       !run_stopped(run)) {
+		s = q->idle[q->idle_count - 1];
+		if (is_readback) {
+			if (!pick_readback(q, o, s)) {
+				q->io_left = 0;
+				return;
+			}
+		} else {
+			if (q->interval != 0) {
+				if ((double)now < q->due)
+					return;
+				/* A stall is not made good by a burst longer than a second. */
+				if (q->due + (double)NSEC_PER_SEC < (double)now)
+					q->due = (double)now;
+				q->due += q->interval;
+			}
+			if (!pick_load(q, o, s))
+				return;
+		}
+		q->idle_count--;
+		s->started = now;
+		ret = submit(q, s);
+		if (ret < 0) {
+			unpick(q, s, is_readback);
+			if (ret == -EAGAIN && q->inflight)
+				return;
+			run_error(run, &run->io_errors, "%s", nof_strerror_detail());
+			run_stop(run);
+			return;
+		}
+		q->submitted++;
+		q->inflight++;
+		if (q->io_left != UINT64_MAX)
+			q->io_left--;
+		if (q->bytes_left != UINT64_MAX)
+			q->bytes_left -= s->len < q->bytes_left ? s->len : q->bytes_left;
+	}
+}
+
+static uint64_t clock_of(struct worker *w)
+{
+	if (w->clock_left == 0) {
+		w->now = tool_now();
+		w->clock_left = w->clock_every;
+	}
+	w->clock_left--;
+	return w->now;
+}
+
+static void io_done(void *arg, const struct nof_completion *c)
+{
+	struct slot *s = arg;
+	struct queue *q = s->q;
+	struct worker *w = q->worker;
+	struct run *run = q->run;
+	uint64_t now = clock_of(w);
+
+	w->done++;
+	q->inflight--;
+	q->completed++;
+	if (q->verify) {
+		if (s->is_write)
+			verify_end_write(q->verify, s, c->error == 0);
+		else
+			verify_end_read(q->verify, s, c->error == 0);
+	}
+	if (c->error) {
+		run_error(run, &run->io_errors, "%s", c->detail);
+		run_stop(run);
+	} else if (w->phase != PHASE_LOAD) {
+		q->last_done = now;
+		if (now >= run->measured)
+			hist_add(q->lat[s->is_write], now - s->started, s->len);
+	}
+	q->idle[q->idle_count++] = s;
+	queue_fill(q, now);
+}

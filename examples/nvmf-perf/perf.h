@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nvmf-perf: load and verification of NVMe/TCP namespaces.
+ *
+ *	options.c   command line
+ *	job.c       one URI: controller, namespace, and the queues over it
+ *	worker.c    one thread: its loop, and the phases all threads go through together
+ *	io.c        one queue: picks, submits and completes I/Os (the hot path)
+ *	verify.c    what each block holds, and whether a read got it
+ *	hist.c      latencies
+ *	report.c    tables for people; report_json.c: the document for programs
+ *
+ * The main thread is worker 0: the controllers live on its loop.
+ */
+#ifndef PERF_H
+#define PERF_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <nof.h>
+
+#include "../common/tool.h"
+#include "hist.h"
+
+#define PERF_MAX_QUEUES	 4096u
+#define PERF_MAX_THREADS 256u
+#define PERF_MAX_DEPTH	 1023u /* queue_size is at most 1024, one less is usable */
+#define PERF_MAX_BS	 (1ull << 30)
+
+enum perf_poll { PERF_SLEEP, PERF_ADAPTIVE, PERF_SPIN };
+
+enum { PERF_READ, PERF_WRITE }; /* index of per-direction arrays */
+
+struct perf_opts {
+	const char *rw;	    /* name of the mode */
+	bool reads, writes; /* directions in it */
+	bool random;
+	unsigned int read_percent; /* share of reads when both */
+	uint64_t bs_min, bs_max;   /* bytes; equal unless --bsrange */
+	unsigned int iodepth;	   /* per queue */
+	unsigned int queues;	   /* per URI */
+	unsigned int threads;
+	uint64_t runtime;  /* ns, 0 = until a limit is reached */
+	uint64_t ramp;	   /* ns */
+	uint64_t size;	   /* bytes of the namespace that are used, 0 = all */
+	uint64_t io_limit; /* I/Os per URI, 0 = none */
+	uint64_t io_size;  /* bytes per URI, 0 = none */
+	uint64_t rate;	   /* IOPS per URI, 0 = as fast as it goes */
+	bool verify;
+	enum perf_poll poll;
+	uint64_t seed;
+	bool json;
+	const char *json_out; /* NULL = none */
+	const char *pcap;     /* NULL = none */
+	bool hist;
+	uint64_t status; /* ns, 0 = none */
+	bool compare_tcp;
+	char **uris;
+	unsigned int uri_count;
+};
+
+struct run;
+struct job;
+struct worker;
+struct verify;
+
+/* One I/O that can be in flight. */
+struct slot {
+	struct queue *q;
+	unsigned char *buf; /* bs_max bytes */
+	uint64_t offset;
+	uint64_t started; /* ns */
+	uint32_t len;
+	uint32_t gen; /* verify: generation a write brings */
+	bool is_write;
+};
+
+/* A channel and the load on it. Belongs to its worker's thread while a phase runs. */
+struct queue {
+	struct run *run;
+	struct job *job;
+	struct worker *worker;
+	struct nof_chan *chan; /* NULL before it is open and after the end */
+	unsigned int index;    /* within the job */
+	unsigned int depth;    /* iodepth, or the channel's limit when that is less */
+	unsigned int inflight;
+	struct slot *slots; /* depth of them */
+	struct slot **idle; /* stack of those not in flight */
+	unsigned int idle_count;
+	unsigned char *mem; /* buffers of all slots */
+	size_t mem_len;
+	uint64_t rng;
+	uint64_t base, span;		/* bytes of the namespace that this queue touches */
+	uint64_t span_units, units_max; /* span and bs_max in units of bs_min */
+	uint64_t next;			/* sequential: offset within span */
+	uint64_t io_left, bytes_left;	/* until the limits; UINT64_MAX = no limit */
+	double due, interval; /* --rate-iops: ns of the next I/O, ns between two; 0 = off */
+	uint64_t submitted, completed;	/* accepted by the library, and called back */
+	uint64_t last_done;		/* ns of the last good completion */
+	struct hist *lat[2];		/* measured I/Os: reads, writes */
+	struct verify *verify;		/* NULL without --verify */
+	struct nof_transport transport; /* at the start, and again at the end if it still stands */
+};
+
+/* One URI. */
+struct job {
+	struct run *run;
+	const char *uri;
+	unsigned int index;
+	struct nof_opts opts;
+	struct nof_ctrl *ctrl;
+	struct nof_ns *ns;
+	struct nof_ctrl_info ctrl_info;
+	struct nof_ns_info ns_info;
+	struct queue *queues;	    /* run->o->queues of them */
+	uint64_t size;		    /* bytes used of the namespace */
+	unsigned int slice, slices; /* this job's part when several verify the same namespace */
+	bool closing;		    /* its end is our own doing */
+};
+
+/* What all threads do together. Each phase begins when the main thread says so. */
+enum perf_phase { PHASE_OPEN, PHASE_LOAD, PHASE_READBACK, PHASE_CLOSE };
+
+/* One thread and its loop. */
+struct worker {
+	struct run *run;
+	struct nof_loop *loop;
+	pthread_t thread; /* not of worker 0 */
+	unsigned int index;
+	struct queue **queues; /* those that live here */
+	unsigned int queue_count;
+	uint64_t now;		  /* ns, refreshed as often as clock_every says */
+	unsigned int clock_left;  /* completions that may still use now */
+	unsigned int clock_every; /* 1: every completion gets its own reading */
+	uint64_t done;		  /* completions, for --poll=adaptive */
+	enum perf_phase phase;	  /* last one finished; under run->lock */
+	bool is_open;		  /* opening its queues has ended, well or not; likewise */
+};
+
+/* One load, from connecting to closing. */
+struct run {
+	const struct perf_opts *o;
+	struct job *jobs;
+	unsigned int job_count;
+	struct worker *workers;
+	unsigned int worker_count;
+	pthread_mutex_t lock; /* everything down to first */
+	pthread_cond_t changed;
+	enum perf_phase phase;		      /* what the workers may do now */
+	unsigned int close_turn;	      /* PHASE_CLOSE: the worker that may close */
+	uint64_t io_errors, verify_errors;    /* I/Os that failed, blocks that mismatched */
+	uint64_t other_errors;		      /* set-up, connections, loops */
+	char first[640];		      /* sentence of the first error, "" = none */
+	bool stop;			      /* atomic: no more submissions */
+	uint64_t started, measured, deadline; /* ns; deadline UINT64_MAX without --runtime */
+	uint64_t ended;			      /* ns of the last good completion, or of the end */
+	double cpu_user, cpu_sys;	      /* seconds of the process, measured part */
+	double usage_user, usage_sys;	      /* readings where measuring began */
+	bool usage_taken;
+	bool is_interrupted;	 /* by a signal */
+	bool is_set_up;		 /* all channels were open: the numbers mean something */
+	uint64_t readback_bytes; /* verified after the load */
+	bool has_readback;	 /* the pass over everything written was completed */
+	uint64_t checked_bytes, unjudged_bytes; /* of reads, by --verify */
+	uint64_t submitted, completed;		/* all I/Os, read-back included */
+	const char *engine;			/* of the loops */
+	char engine_reason[256];
+};
+
+/* options.c: 0, or an exit code + 1 when the program is to end (sentence printed). */
+int perf_parse(int argc, char **argv, struct perf_opts *o);
+
+/* worker.c */
+void run_init(struct run *run, const struct perf_opts *o);
+/* 0, or TOOL_USAGE for what can only be seen now; all other errors are in run->first. */
+int run_execute(struct run *run, const struct nof_opts *opts);
+void run_free(struct run *run);
+/* Counts an error and keeps the first sentence; any thread. */
+void run_error(struct run *run, uint64_t *counter, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void run_stop(struct run *run);
+extern volatile sig_atomic_t perf_signal; /* number of the signal that came, 0 = none */
+
+static inline bool run_stopped(const struct run *run)
+{
+	return __atomic_load_n(&run->stop, __ATOMIC_RELAXED);
+}
+
+/* job.c: sentences go to run_error(). Thread of the loop that each names. */
+int job_open(struct job *job, struct nof_loop *loop);
+void job_close(struct job *job);
+int queue_open(struct queue *q);
+void queue_close(struct queue *q);
+void queue_transport(struct queue *q);
+
+/* io.c */
+void queue_fill(struct queue *q, uint64_t now); /* submits what may go out now */
+bool queue_finished(const struct queue *q, uint64_t now);
+
+/* verify.c */
+struct verify *verify_new(const struct job *job, uint64_t base, uint64_t span);
+void verify_free(struct verify *v);
+/* False while a part of the range is in flight; else it is taken until verify_end_*(). */
+bool verify_begin(struct verify *v, uint64_t offset, uint32_t len);
+void verify_fill(struct verify *v, struct slot *s);
+void verify_poison(struct verify *v, struct slot *s);
+void verify_end_write(struct verify *v, const struct slot *s, bool ok);
+void verify_end_read(struct verify *v, const struct slot *s, bool ok);
+/* The range was taken but nothing was sent; the read-back will come to it again. */
+void verify_cancel(struct verify *v, const struct slot *s, bool is_readback);
+/* Next range of known content for the read-back, at most max bytes; false at the end. */
+bool verify_next_written(struct verify *v, uint64_t *offset, uint32_t *len, uint32_t max);
+void verify_counts(const struct verify *v, uint64_t *checked, uint64_t *unjudged);
+/* True when a block was written whose content can be judged. */
+bool verify_has_written(const struct verify *v);
+void verify_setup(uint64_t seed);
+
+/* report.c, report_json.c */
+struct job_result {
+	struct hist lat[2];
+	double seconds; /* of measuring */
+};
+
+void job_result_get(const struct job *job, struct job_result *r);
+double run_seconds(const struct run *run);
+void report_text(const struct run *run, FILE *out);
+void report_compare(const struct run *tcp, const struct run *mptcp, FILE *out);
+/* tcp is NULL without --compare-tcp. False when it could not be written. */
+bool report_json(const struct run *run, const struct run *tcp, FILE *out);
+/* One line on standard error; clears it when the terminal shows progress. */
+void report_status(const struct run *run, uint64_t now, bool is_progress);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Results for programs: names and units of fio's JSON where fio has them.
+ */
+#include <stdlib.h>
+
+#include "../common/json.h"
+#include "perf.h"
+
+static void put_latency(struct json *j, const struct hist *h, bool with_bins)
+{
+	static const double percent[] = { 1,  5,  10, 20, 30,	40,   50,    60,   70,
+					  80, 90, 95, 99, 99.5, 99.9, 99.95, 99.99 };
+	char key[32];
+	unsigned int i;
+
+	json_object(j, "clat_ns");
+	json_u64(j, "min", h->ios ? h->min : 0);
+	json_u64(j, "max", h->max);
+	json_double(j, "mean", hist_mean(h));
+	json_double(j, "stddev", hist_stddev(h));
+	json_u64(j, "N", h->ios);
+	json_object(j, "percentile");
+	for (i = 0; h->ios && i < sizeof(percent) / sizeof(percent[0]); i++) {
+		snprintf(key, sizeof(key), "%f", percent[i]);
+		json_u64(j, key, hist_percentile(h, percent[i]));
+	}
+	json_object_end(j);
+	if (with_bins) {
+		json_object(j, "bins");
+		for (i = 0; i < HIST_BUCKETS; i++) {
+			if (!h->bucket[i])
+				continue;
+			snprintf(key, sizeof(key), "%llu",
+				 (unsigned long long)hist_bucket_start(i));
+			json_u64(j, key, h->bucket[i]);
+		}
+		json_object_end(j);
+	}
+	json_object_end(j);
+}
+
+static void put_direction(struct json *j, const char *key, const struct hist *h, double seconds,
+			  bool with_bins)
+{
+	json_object(j, key);
+	json_u64(j, "io_bytes", h->bytes);
+	json_u64(j, "bw_bytes", seconds > 0 ? (uint64_t)((double)h->bytes / seconds) : 0);
+	json_double(j, "iops", seconds > 0 ? (double)h->ios / seconds : 0);
+	json_u64(j, "runtime", h->ios ? (uint64_t)(seconds * 1000) : 0);
+	json_u64(j, "total_ios", h->ios);
+	put_latency(j, h, with_bins);
+	json_object_end(j);
+}
+
+static void put_job(struct json *j, const struct run *run, const struct job *job)
+{
+	static struct job_result r;
+	const struct perf_opts *o = run->o;
+	double seconds = run_seconds(run);
+	uint64_t submitted = 0, completed = 0;
+	unsigned int i, depth = o->iodepth;
+
+	job_result_get(job, &r);
+	for (i = 0; i < o->queues; i++) {
+		submitted += job->queues[i].submitted;
+		completed += job->queues[i].completed;
+		if (job->queues[i].depth < depth)
+			depth = job->queues[i].depth;
+	}
+	json_object(j, NULL);
+	json_string(j, "jobname", job->uri);
+	json_u64(j, "nsid", job->ns_info.nsid);
+	json_string(j, "subnqn", job->ctrl_info.subnqn);
+	json_u64(j, "size", job->ns_info.bytes);
+	json_u64(j, "block_size", job->ns_info.block_size);
+	json_u64(j, "iodepth", depth);
+	json_u64(j, "nr_io_queues", job->ctrl_info.nr_io_queues);
+	json_bool(j, "hdr_digest", job->ctrl_info.has_hdr_digest);
+	json_bool(j, "data_digest", job->ctrl_info.has_data_digest);
+	put_direction(j, "read", &r.lat[PERF_READ], r.seconds, o->hist);
+	put_direction(j, "write", &r.lat[PERF_WRITE], r.seconds, o->hist);
+	json_u64(j, "job_runtime", (uint64_t)(r.seconds * 1000));
+	/* Of the process: threads and the kernel's share serve all jobs. */
+	json_double(j, "usr_cpu", seconds > 0 ? 100 * run->cpu_user / seconds : 0);
+	json_double(j, "sys_cpu", seconds > 0 ? 100 * run->cpu_sys / seconds : 0);
+	json_u64(j, "submitted", submitted);
+	json_u64(j, "completed", completed);
+	json_object_end(j);
+}
+
+static void put_transport(struct json *j, const struct queue *q)
+{
+	const struct nof_transport *t = &q->transport;
+	unsigned int i;
+
+	if (t->size == 0)
+		return;
+	json_object(j, NULL);
+	json_u64(j, "job", q->job->index);
+	json_u64(j, "qid", t->qid);
+	json_bool(j, "is_mptcp", t->is_mptcp);
+	json_string(j, "protocol", t->is_mptcp ? "mptcp" : "tcp");
+	json_string(j, "reason", t->reason);
+	json_u64(j, "bytes_sent", t->bytes_sent);
+	json_u64(j, "bytes_received", t->bytes_received);
+	json_u64(j, "retransmits", t->retransmits);
+	json_u64(j, "subflow_count", t->subflow_count);
+	json_array(j, "subflows");
+	for (i = 0; i < t->subflow_count && i < NOF_SUBFLOWS_MAX; i++) {
+		const struct nof_subflow *s = &t->subflows[i];
+
+		json_object(j, NULL);
+		json_string(j, "local", s->local);
+		json_string(j, "peer", s->peer);
+		json_u64(j, "bytes_sent", s->bytes_sent);
+		json_u64(j, "bytes_received", s->bytes_received);
+		json_u64(j, "rtt_us", s->rtt_us);
+		json_u64(j, "retransmits", s->retransmits);
+		json_object_end(j);
+	}
+	json_array_end(j);
+	json_object_end(j);
+}
+
+static void put_options(struct json *j, const struct perf_opts *o)
+{
+	json_object(j, "global options");
+	json_string(j, "rw", o->rw);
+	if (o->reads && o->writes)
+		json_u64(j, "rwmixread", o->read_percent);
+	json_u64(j, "bs_min", o->bs_min);
+	json_u64(j, "bs_max", o->bs_max);
+	json_u64(j, "iodepth", o->iodepth);
+	json_u64(j, "queues", o->queues);
+	json_u64(j, "threads", o->threads);
+	json_double(j, "runtime", (double)o->runtime / 1e9);
+	json_double(j, "ramp_time", (double)o->ramp / 1e9);
+	json_u64(j, "io_limit", o->io_limit);
+	json_u64(j, "io_size", o->io_size);
+	json_u64(j, "rate_iops", o->rate);
+	json_bool(j, "verify", o->verify);
+	json_string(j, "poll",
+		    o->poll == PERF_SPIN     ? "spin" :
+		    o->poll == PERF_ADAPTIVE ? "adaptive" :
+					       "sleep");
+	json_u64(j, "seed", o->seed);
+	json_object_end(j);
+}
+
+/* Members of a document: an object must be open. */
+static void put_run(struct json *j, const struct run *run)
+{
+	const struct perf_opts *o = run->o;
+	static struct job_result r;
+	uint64_t ios = 0;
+	unsigned int i, k;
+
+	json_string(j, "libnof version", nof_version());
+	put_options(j, o);
+	json_string(j, "engine", run->engine);
+	json_string(j, "engine_reason", run->engine_reason);
+	json_bool(j, "interrupted", run->is_interrupted);
+	json_array(j, "jobs");
+	for (i = 0; run->is_set_up && i < run->job_count; i++) {
+		put_job(j, run, &run->jobs[i]);
+		job_result_get(&run->jobs[i], &r);
+		ios += r.lat[PERF_READ].ios + r.lat[PERF_WRITE].ios;
+	}
+	json_array_end(j);
+	json_object(j, "cpu");
+	json_double(j, "user_s", run->cpu_user);
+	json_double(j, "sys_s", run->cpu_sys);
+	json_double(j, "us_per_io", ios ? (run->cpu_user + run->cpu_sys) * 1e6 / (double)ios : 0);
+	json_object_end(j);
+	json_array(j, "transport");
+	for (i = 0; i < run->job_count; i++)
+		for (k = 0; k < o->queues; k++)
+			put_transport(j, &run->jobs[i].queues[k]);
+	json_array_end(j);
+	if (o->verify) {
+		json_object(j, "verify");
+		json_u64(j, "checked_bytes", run->checked_bytes);
+		json_u64(j, "unjudged_bytes", run->unjudged_bytes);
+		json_bool(j, "readback", run->has_readback);
+		json_u64(j, "readback_bytes", run->readback_bytes);
+		json_object_end(j);
+	}
+	json_object(j, "errors");
+	json_u64(j, "io", run->io_errors);
+	json_u64(j, "verify", run->verify_errors);
+	json_u64(j, "other", run->other_errors);
+	json_string(j, "first", run->first);
+	json_object_end(j);
+	json_u64(j, "submitted", run->submitted);
+	json_u64(j, "completed", run->completed);
+}
+
+static double iops(const struct run *run)
+{
+	static struct job_result r;
+	double n = 0, seconds = run_seconds(run);
+	unsigned int i;
+
+	for (i = 0; i < run->job_count; i++) {
+		job_result_get(&run->jobs[i], &r);
+		n += (double)(r.lat[PERF_READ].ios + r.lat[PERF_WRITE].ios);
+	}
+	return seconds > 0 ? n / seconds : 0;
+}
+
+bool report_json(const struct run *run, const struct run *tcp, FILE *out)
+{
+	struct json j;
+	double base;
+
+	json_init(&j, out);
+	json_object(&j, NULL);
+	put_run(&j, run);
+	if (tcp) {
+		base = iops(tcp);
+		json_object(&j, "compare");
+		json_double(&j, "iops_mptcp_over_tcp", base > 0 ? iops(run) / base : 0);
+		json_object(&j, "tcp");
+		put_run(&j, tcp);
+		json_object_end(&j);
+		json_object_end(&j);
+	}
+	json_object_end(&j);
+	return json_finish(&j);
+}

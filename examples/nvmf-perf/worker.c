@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads and phases. Each worker is a thread with a loop and the queues on it; worker 0 is the
+ * main thread, whose loop also carries the controllers. Workers open and close their queues one
+ * after the other, and run the load together.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "perf.h"
+
+#define ADAPTIVE_SPIN 100000u		  /* ns without a completion before it sleeps */
+#define LONGEST_WAIT  NSEC_PER_SEC	  /* ns: bounds what a missed wake-up can cost */
+#define DRAIN_EXTRA   (10 * NSEC_PER_SEC) /* beyond io_timeout, before giving up */
+#define CLOCK_BATCH   8u		  /* completions per reading at large depth */
+#define CLOCK_EXACT   16u		  /* up to this depth each gets its own */
+
+volatile sig_atomic_t perf_signal;
+static struct nof_loop *signal_loop; /* woken by the handler; set while a load runs */
+
+static void on_signal(int sig)
+{
+	perf_signal = sig;
+	if (signal_loop)
+		nof_loop_wake(signal_loop);
+}
+
+static void catch_signals(struct nof_loop *loop)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+
+	signal_loop = loop;
+	if (!loop)
+		sa.sa_handler = SIG_DFL;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
+void run_error(struct run *run, uint64_t *counter, const char *fmt, ...)
+{
+	va_list ap;
+
+	pthread_mutex_lock(&run->lock);
+	(*counter)++;
+	if (!run->first[0]) {
+		va_start(ap, fmt);
+		vsnprintf(run->first, sizeof(run->first), fmt, ap);
+		va_end(ap);
+		if (!run->first[0])
+			strcpy(run->first, "an operation failed and the library gave no reason.");
+	}
+	pthread_mutex_unlock(&run->lock);
+}
+
+void run_stop(struct run *run)
+{
+	unsigned int i;
+
+	if (__atomic_exchange_n(&run->stop, true, __ATOMIC_RELAXED))
+		return;
+	for (i = 0; i < run->worker_count; i++) {
+		struct nof_loop *loop = __atomic_load_n(&run->workers[i].loop, __ATOMIC_ACQUIRE);
+
+		if (loop)
+			nof_loop_wake(loop);
+	}
+}
+
+static int worker_open(struct worker *w, enum nof_engine engine)
+{
+	struct run *run = w->run;
+	struct nof_loop_opts lo;
+	struct nof_loop *loop;
+
+	nof_loop_opts_init(&lo);
+	lo.engine = engine;
+	lo.flags = NOF_LOOP_EXPLICIT_FLUSH;
+	/* A rate needs finer waits than nof_loop_wait() has, hence the fd. */
+	if (!run->o->rate)
+		lo.flags |= NOF_LOOP_DEDICATED;
+	if (nof_loop_new(&lo, &loop) < 0) {
+		run_error(run, &run->other_errors, "%s", nof_strerror_detail());
+		return -1;
+	}
+	__atomic_store_n(&w->loop, loop, __ATOMIC_RELEASE);
+	return 0;
+}
+
+static int worker_open_queues(struct worker *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < w->queue_count; i++)
+		if (queue_open(w->queues[i]) < 0)
+			return -1;
+	w->clock_every = 1;
+	for (i = 0; i < w->queue_count; i++)
+		if (w->queues[i]->depth > CLOCK_EXACT)
+			w->clock_every = CLOCK_BATCH;
+	return 0;
+}
+
+static void take_usage(double *user, double *sys)
+{
+	struct rusage ru;
+
+	getrusage(RUSAGE_SELF, &ru);
+	*user = (double)ru.ru_utime.tv_sec + (double)ru.ru_utime.tv_usec / 1e6;
+	*sys = (double)ru.ru_stime.tv_sec + (double)ru.ru_stime.tv_usec / 1e6;
+}
+
+/* What only the main thread does while the load runs. Returns when it wants to be called again. */
+static uint64_t supervise(struct run *run, uint64_t now)
+{
+	static uint64_t next_line; /* only one run at a time */
+	uint64_t again = UINT64_MAX, every = run->o->status;
+	bool is_progress = every == 0 && isatty(STDERR_FILENO);
+
+	if (perf_signal && !run->is_interrupted) {
+		run->is_interrupted = true;
+		run_stop(run);
+	}
+	if (!run->usage_taken) {
+		if (now >= run->measured) {
+			take_usage(&run->usage_user, &run->usage_sys);
+			run->usage_taken = true;
+		} else {
+			again = run->measured;
+		}
+	}
+	if (is_progress)
+		every = NSEC_PER_SEC;
+	if (every) {
+		if (next_line < run->started || next_line > now + every)
+			next_line = run->started + every;
+		if (now >= next_line) {
+			report_status(run, now, is_progress);
+			while (next_line <= now)
+				next_line += every;
+		}
+		if (next_line < again)
+			again = next_line;
+	}
+	return again;
+}
+
+static void wait_until(struct worker *w, uint64_t now, uint64_t until, uint64_t *busy)
+{
+	uint64_t ns = until <= now ? 0 : until - now, done = w->done;
+	int ret;
+
+	if (ns > LONGEST_WAIT)
+		ns = LONGEST_WAIT;
+	if (w->run->o->poll == PERF_SPIN ||
+	    (w->run->o->poll == PERF_ADAPTIVE && now - *busy < ADAPTIVE_SPIN)) {
+		ret = nof_loop_process(w->loop);
+	} else if (w->run->o->rate) {
+		struct pollfd pfd = { .fd = nof_loop_fd(w->loop), .events = POLLIN };
+		struct timespec ts = { (time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC) };
+
+		ppoll(&pfd, 1, &ts, NULL);
+		ret = nof_loop_process(w->loop);
+	} else {
+		ret = nof_loop_wait(w->loop, (int)((ns + 999999) / 1000000));
+	}
+	if (w->done != done)
+		*busy = now;
+	if (ret < 0 && ret != -EINTR && !run_stopped(w->run)) {
+		run_error(w->run, &w->run->other_errors, "%s", nof_strerror_detail());
+		run_stop(w->run);
+	}
+}
+
+static uint64_t drain_limit(const struct run *run)
+{
+	uint64_t ms = 0;
+	unsigned int i;
+
+	for (i = 0; i < run->job_count; i++)
+		if (run->jobs[i].opts.io_timeout_ms > ms)
+			ms = run->jobs[i].opts.io_timeout_ms;
+	return ms * 1000000 + DRAIN_EXTRA;
+}
+
+/* Runs the queues of a worker until the load, or the read-back, has ended on all of them. */
+static void worker_drive(struct worker *w)
+{
+	struct run *run = w->run;
+	uint64_t busy = tool_now(), drain_since = 0;
+
+	for (;;) {
+		uint64_t now = tool_now(), until = now + LONGEST_WAIT, submitted = 0;
+		unsigned int i, active = 0;
+
+		w->clock_left = 0;
+		for (i = 0; i < w->queue_count; i++) {
+			struct queue *q = w->queues[i];
+
+			submitted -= q->submitted;
+			queue_fill(q, now);
+			submitted += q->submitted;
+			active += !queue_finished(q, now);
+			if (q->interval != 0 && q->due > (double)now && q->due < (double)until)
+				until = (uint64_t)q->due;
+		}
+		if (submitted)
+			nof_loop_flush(w->loop);
+		if (w->index == 0) {
+			uint64_t again = supervise(run, now);
+
+			if (again < until)
+				until = again;
+		}
+		if (!active)
+			return;
+		if (now >= run->deadline || run_stopped(run)) {
+			if (!drain_since)
+				drain_since = now;
+			if (now - drain_since > drain_limit(run)) {
+				run_error(run, &run->other_errors,
+					  "some I/Os were accepted and never completed, long after "
+					  "io_timeout: a fault of libnof, please report it.");
+				run_stop(run);
+				return;
+			}
+		} else if (run->deadline < until) {
+			until = run->deadline;
+		}
+		wait_until(w, now, until, &busy);
+	}
+}
+
+static void start_readback(struct worker *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < w->queue_count; i++) {
+		struct queue *q = w->queues[i];
+
+		q->io_left = UINT64_MAX;
+		q->bytes_left = UINT64_MAX;
+		q->interval = 0;
+	}
+}
+
+static void worker_close(struct worker *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < w->queue_count; i++) {
+		queue_transport(w->queues[i]);
+		queue_close(w->queues[i]);
+	}
+}
+
+static void finish(struct worker *w, enum perf_phase phase)
+{
+	struct run *run = w->run;
+
+	pthread_mutex_lock(&run->lock);
+	w->phase = phase;
+	w->is_open = true;
+	pthread_cond_broadcast(&run->changed);
+	pthread_mutex_unlock(&run->lock);
+	if (phase != PHASE_OPEN)
+		nof_loop_wake(run->workers[0].loop);
+}
+
+/* Waits until the main thread has begun a phase after the given one. */
+static enum perf_phase next_phase(struct worker *w, enum perf_phase after)
+{
+	struct run *run = w->run;
+	enum perf_phase phase;
+
+	pthread_mutex_lock(&run->lock);
+	while (run->phase <= after || (run->phase == PHASE_CLOSE && run->close_turn != w->index))
+		pthread_cond_wait(&run->changed, &run->lock);
+	phase = run->phase;
+	pthread_mutex_unlock(&run->lock);
+	return phase;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	enum perf_phase phase;
+
+	if (worker_open(w, w->run->jobs[0].opts.engine) < 0 || worker_open_queues(w) < 0)
+		run_stop(w->run);
+	finish(w, PHASE_OPEN);
+	phase = next_phase(w, PHASE_OPEN);
+	if (phase == PHASE_LOAD) {
+		worker_drive(w);
+		finish(w, PHASE_LOAD);
+		phase = next_phase(w, PHASE_LOAD);
+	}
+	if (phase == PHASE_READBACK) {
+		start_readback(w);
+		worker_drive(w);
+		finish(w, PHASE_READBACK);
+		next_phase(w, PHASE_READBACK);
+	}
+	worker_close(w);
+	return NULL;
+}
+
+static void begin(struct run *run, enum perf_phase phase, unsigned int turn)
+{
+	pthread_mutex_lock(&run->lock);
+	run->phase = phase;
+	run->close_turn = turn;
+	pthread_cond_broadcast(&run->changed);
+	pthread_mutex_unlock(&run->lock);
+}
+
+static bool all_finished(struct run *run, unsigned int count, enum perf_phase phase)
+{
+	unsigned int i;
+	bool all = true;
+
+	pthread_mutex_lock(&run->lock);
+	for (i = 1; i < count; i++)
+		all = all && run->workers[i].phase >= phase;
+	pthread_mutex_unlock(&run->lock);
+	return all;
+}
+
+/* A phase of the load on all threads; the controllers' loop keeps running to the end of it. */
+static void drive_all(struct run *run, enum perf_phase phase)
+{
+	struct worker *w = &run->workers[0];
+
+	begin(run, phase, 0);
+	if (phase == PHASE_READBACK)
+		start_readback(w);
+	worker_drive(w);
+	while (!all_finished(run, run->worker_count, phase)) {
+		supervise(run, tool_now());
+		nof_loop_wait(w->loop, 100);
+	}
+	w->phase = phase;
+}
+
+/* One after the other, so that at most one thread is busy with a controller. */
+static int start_threads(struct run *run, unsigned int *started)
+{
+	sigset_t all, old;
+	unsigned int i;
+	int ret;
+
+	/* Signals are the main thread's: it alone looks for them. */
+	sigfillset(&all);
+	for (i = 1; i < run->worker_count; i++) {
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		ret = pthread_create(&run->workers[i].thread, NULL, worker_main, &run->workers[i]);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+		if (ret) {
+			run_error(run, &run->other_errors, "thread %u could not be created: %s.", i,
+				  strerror(ret));
+			return -1;
+		}
+		*started = i + 1;
+		pthread_mutex_lock(&run->lock);
+		while (!run->workers[i].is_open)
+			pthread_cond_wait(&run->changed, &run->lock);
+		pthread_mutex_unlock(&run->lock);
+		if (run_stopped(run))
+			return -1;
+		/* Keep alives while many queues are being connected. */
+		nof_loop_process(run->workers[0].loop);
+	}
+	return 0;
+}
+
+static bool is_same_namespace(const struct job *a, const struct job *b)
+{
+	const struct nof_ns_info *m = &a->ns_info, *n = &b->ns_info;
+
+	if (m->has_uuid && n->has_uuid && !memcmp(m->uuid, n->uuid, sizeof(m->uuid)))
+		return true;
+	if (m->has_nguid && n->has_nguid && !memcmp(m->nguid, n->nguid, sizeof(m->nguid)))
+		return true;
+	return m->nsid == n->nsid && !strcmp(a->ctrl_info.subnqn, b->ctrl_info.subnqn);
+}
+
+/* URIs that lead to the same namespace must not verify the same blocks. */
+static void divide_namespaces(struct run *run)
+{
+	unsigned int i, k;
+
+	for (i = 0; i < run->job_count; i++) {
+		struct job *job = &run->jobs[i];
+
+		job->slice = 0;
+		job->slices = 0;
+		for (k = 0; k < run->job_count; k++) {
+			if (k != i && !is_same_namespace(job, &run->jobs[k]))
+				continue;
+			job->slice += k < i;
+			job->slices++;
+		}
+	}
+}
+
+static int set_up(struct run *run, const struct nof_opts *opts, unsigned int *threads)
+{
+	struct worker *w = &run->workers[0];
+	unsigned int i;
+	int ret;
+
+	if (worker_open(w, opts[0].engine) < 0)
+		return TOOL_FAILED;
+	for (i = 0; i < run->job_count; i++) {
+		ret = job_open(&run->jobs[i], w->loop);
+		if (ret)
+			return ret > 0 ? ret : TOOL_FAILED;
+	}
+	divide_namespaces(run);
+	if (worker_open_queues(w) < 0 || start_threads(run, threads) < 0)
+		return TOOL_FAILED;
+	run->engine = nof_loop_engine(w->loop);
+	snprintf(run->engine_reason, sizeof(run->engine_reason), "%s",
+		 nof_loop_engine_reason(w->loop));
+	run->is_set_up = true;
+	return 0;
+}
+
+static void load(struct run *run)
+{
+	const struct perf_opts *o = run->o;
+	unsigned int i, k;
+
+	catch_signals(run->workers[0].loop);
+	run->started = tool_now();
+	run->measured = run->started + o->ramp;
+	run->deadline = o->runtime ? run->measured + o->runtime : UINT64_MAX;
+	drive_all(run, PHASE_LOAD);
+	if (run->usage_taken) {
+		take_usage(&run->cpu_user, &run->cpu_sys);
+		run->cpu_user -= run->usage_user;
+		run->cpu_sys -= run->usage_sys;
+	}
+	for (i = 0; i < run->job_count; i++)
+		for (k = 0; k < o->queues; k++)
+			if (run->jobs[i].queues[k].last_done > run->ended)
+				run->ended = run->jobs[i].queues[k].last_done;
+}
+
+static void read_back(struct run *run)
+{
+	uint64_t before = 0, after = 0, ignored = 0;
+	unsigned int i, k;
+	bool any = false;
+
+	for (i = 0; i < run->job_count; i++) {
+		for (k = 0; k < run->o->queues; k++) {
+			const struct verify *v = run->jobs[i].queues[k].verify;
+
+			any = any || verify_has_written(v);
+			verify_counts(v, &before, &ignored);
+		}
+	}
+	if (!any || run_stopped(run))
+		return;
+	run->deadline = UINT64_MAX;
+	drive_all(run, PHASE_READBACK);
+	for (i = 0; i < run->job_count; i++)
+		for (k = 0; k < run->o->queues; k++)
+			verify_counts(run->jobs[i].queues[k].verify, &after, &ignored);
+	run->readback_bytes = after - before;
+	run->has_readback = !run_stopped(run);
+}
+
+static void tear_down(struct run *run, unsigned int threads)
+{
+	unsigned int i, k;
+
+	catch_signals(NULL);
+	run_stop(run);
+	for (i = 1; i < threads; i++) {
+		begin(run, PHASE_CLOSE, i);
+		pthread_join(run->workers[i].thread, NULL);
+	}
+	worker_close(&run->workers[0]);
+	for (i = 0; i < run->job_count; i++) {
+		job_close(&run->jobs[i]);
+		for (k = 0; k < run->o->queues; k++) {
+			struct queue *q = &run->jobs[i].queues[k];
+
+			run->submitted += q->submitted;
+			run->completed += q->completed;
+			if (q->verify)
+				verify_counts(q->verify, &run->checked_bytes, &run->unjudged_bytes);
+		}
+	}
+	for (i = 0; i < run->worker_count; i++)
+		nof_loop_free(run->workers[i].loop);
+	if (run->submitted != run->completed)
+		run_error(run, &run->other_errors,
+			  "%llu I/Os were accepted and %llu completed: a fault of libnof, please "
+			  "report it.",
+			  (unsigned long long)run->submitted, (unsigned long long)run->completed);
+}
+
+void run_init(struct run *run, const struct perf_opts *o)
+{
+	memset(run, 0, sizeof(*run));
+	run->o = o;
+	run->engine = "";
+	pthread_mutex_init(&run->lock, NULL);
+	pthread_cond_init(&run->changed, NULL);
+}
+
+/* Queues go to the workers in turn. */
+static bool lay_out(struct run *run, const struct nof_opts *opts)
+{
+	const struct perf_opts *o = run->o;
+	unsigned int i, k, n = 0;
+
+	run->jobs = calloc(o->uri_count, sizeof(*run->jobs));
+	run->workers = calloc(o->threads, sizeof(*run->workers));
+	if (!run->jobs || !run->workers)
+		return false;
+	run->job_count = o->uri_count;
+	run->worker_count = o->threads;
+	for (i = 0; i < o->threads; i++) {
+		struct worker *w = &run->workers[i];
+
+		w->run = run;
+		w->index = i;
+		w->queues = calloc((size_t)o->queues * o->uri_count / o->threads + 1,
+				   sizeof(struct queue *));
+		if (!w->queues)
+			return false;
+	}
+	for (i = 0; i < o->uri_count; i++) {
+		struct job *job = &run->jobs[i];
+
+		job->run = run;
+		job->index = i;
+		job->uri = o->uris[i];
+		job->opts = opts[i];
+		job->queues = calloc(o->queues, sizeof(*job->queues));
+		if (!job->queues)
+			return false;
+		for (k = 0; k < o->queues; k++) {
+			struct queue *q = &job->queues[k];
+			struct worker *w = &run->workers[n++ % o->threads];
+
+			q->run = run;
+			q->job = job;
+			q->worker = w;
+			q->index = k;
+			w->queues[w->queue_count++] = q;
+		}
+	}
+	return true;
+}
+
+int run_execute(struct run *run, const struct nof_opts *opts)
+{
+	unsigned int threads = 1;
+	int ret;
+
+	if (!lay_out(run, opts)) {
+		run->job_count = 0;
+		run->worker_count = 0;
+		run_error(run, &run->other_errors, "no memory for %u queues.", run->o->queues);
+		return 0;
+	}
+	ret = set_up(run, opts, &threads);
+	if (ret == 0) {
+		load(run);
+		if (run->o->verify && run->o->writes)
+			read_back(run);
+	}
+	tear_down(run, threads);
+	return ret == TOOL_USAGE ? ret : 0;
+}
+
+void run_free(struct run *run)
+{
+	unsigned int i, k;
+
+	for (i = 0; i < run->job_count; i++) {
+		for (k = 0; k < run->o->queues; k++) {
+			struct queue *q = &run->jobs[i].queues[k];
+
+			free(q->lat[PERF_READ]);
+			free(q->lat[PERF_WRITE]);
+			verify_free(q->verify);
+		}
+		free(run->jobs[i].queues);
+	}
+	for (i = 0; i < run->worker_count; i++)
+		free(run->workers[i].queues);
+	free(run->jobs);
+	free(run->workers);
+	pthread_mutex_destroy(&run->lock);
+	pthread_cond_destroy(&run->changed);
+}
