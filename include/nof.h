@@ -245,7 +245,8 @@ struct nof_opts {
 	uint32_t nr_io_queues;		/* I/O queues to ask for; 0 = number of online CPUs */
 	uint32_t queue_size;		/* entries of an I/O queue, 2..1024; default 128, clamped by
 					   the controller; one less can be in flight */
-	uint32_t keep_alive_tmo_ms;	/* default 5000; 0 = none (discovery default) */
+	uint32_t keep_alive_tmo_ms;	/* default 5000; 0 = none, which is what a discovery URI
+					   gets unless it says otherwise */
 	uint32_t connect_timeout_ms;	/* name + TCP + ICResp of each connection; default 10000 */
 	uint32_t admin_timeout_ms;	/* one admin or Fabrics command; default 60000 */
 	uint32_t io_timeout_ms;		/* one I/O command; default 30000 */

@@ -37,19 +37,22 @@ int nofi_hostnqn_check(const char *nqn, const char *what, struct nofi_err *err)
 	static const char form[] = "nqn.dddd-dd.";
 
 	if (!len || len > NOFI_NQN_MAX)
-		return nofi_err_set(err, -EINVAL, "%s has %zu characters; an NQN has 1 to %d", what, len,
-				    NOFI_NQN_MAX);
+		return nofi_err_set(err, -EINVAL, "%s has %zu characters; an NQN has 1 to %d", what,
+				    len, NOFI_NQN_MAX);
 	if (!strncmp(nqn, UUID_NQN, strlen(UUID_NQN))) {
 		if (!nofi_uuid_parse(nqn + strlen(UUID_NQN), id) || is_zero_uuid(id))
-			return nofi_err_set(err, -EINVAL, "%s \"%s\": a UUID (8-4-4-4-12 hex digits, not "
-					    "all zero) has to follow \"uuid:\"", what, nqn);
+			return nofi_err_set(err, -EINVAL,
+					    "%s \"%s\": a UUID (8-4-4-4-12 hex digits, not "
+					    "all zero) has to follow \"uuid:\"",
+					    what, nqn);
 		return 0;
 	}
 	for (size_t i = 0; form[i]; i++)
 		if (form[i] == 'd' ? !isdigit((unsigned char)nqn[i]) : nqn[i] != form[i])
-			return nofi_err_set(err, -EINVAL, "%s \"%s\": an NQN is nqn.YYYY-MM.DOMAIN:NAME "
-					    "or %sUUID; character %zu does not fit", what, nqn,
-					    UUID_NQN, i + 1);
+			return nofi_err_set(err, -EINVAL,
+					    "%s \"%s\": an NQN is nqn.YYYY-MM.DOMAIN:NAME "
+					    "or %sUUID; character %zu does not fit",
+					    what, nqn, UUID_NQN, i + 1);
 	if (len == sizeof(form) - 1)
 		return nofi_err_set(err, -EINVAL, "%s \"%s\": a domain name has to follow the date",
 				    what, nqn);
@@ -120,7 +123,8 @@ static int find_hostnqn(struct nof_opts *o, struct nofi_err *err)
 	/* What firmware says has been seen malformed: checked like the rest. */
 	if (take(nvmf_hostnqn_generate(), o->hostnqn, sizeof(o->hostnqn)))
 		return nofi_hostnqn_check(o->hostnqn, "the generated hostnqn", err);
-	return nofi_err_set(err, -ENOENT, "this host has no name: there is neither /etc/nvme/hostnqn "
+	return nofi_err_set(err, -ENOENT,
+			    "this host has no name: there is neither /etc/nvme/hostnqn "
 			    "nor /etc/machine-id; set hostnqn");
 }
 
@@ -136,8 +140,8 @@ static int find_hostid(struct nof_opts *o, struct nofi_err *err)
 	if (!o->hostid[0])
 		nofi_uuid_derive("hostid", o->hostnqn, o->hostid);
 	if (!nofi_uuid_parse(o->hostid, id))
-		return nofi_err_set(err, -EINVAL, "%s \"%s\" is not a UUID (8-4-4-4-12 hex digits)", from,
-				    o->hostid);
+		return nofi_err_set(err, -EINVAL, "%s \"%s\" is not a UUID (8-4-4-4-12 hex digits)",
+				    from, o->hostid);
 	if (is_zero_uuid(id))
 		return nofi_err_set(err, -EINVAL, "%s \"%s\": a host id must not be zero", from,
 				    o->hostid);

@@ -81,12 +81,27 @@ static const struct key *find_key(const char *name)
 const char *const *nof_opts_keys(void)
 {
 	/* In the order of the table; a test compares both. */
-	static const char *const names[NKEYS + 1] = {
-		"hostnqn", "hostid", "host_traddr", "host_iface", "nr_io_queues", "queue_size",
-		"keep_alive_tmo", "connect_timeout", "admin_timeout", "io_timeout", "ctrl_loss_tmo",
-		"hdr_digest", "data_digest", "disable_sqflow", "tos", "mptcp", "engine", "in_capsule",
-		"max_r2t", "pcap", NULL
-	};
+	static const char *const names[NKEYS + 1] = { "hostnqn",
+						      "hostid",
+						      "host_traddr",
+						      "host_iface",
+						      "nr_io_queues",
+						      "queue_size",
+						      "keep_alive_tmo",
+						      "connect_timeout",
+						      "admin_timeout",
+						      "io_timeout",
+						      "ctrl_loss_tmo",
+						      "hdr_digest",
+						      "data_digest",
+						      "disable_sqflow",
+						      "tos",
+						      "mptcp",
+						      "engine",
+						      "in_capsule",
+						      "max_r2t",
+						      "pcap",
+						      NULL };
 
 	return names;
 }
@@ -177,17 +192,20 @@ static int bad_value(const struct key *k, const char *value, struct nofi_err *er
 		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants %s, %s or %s", k->name, value,
 				    k->choices[0].name, k->choices[1].name, k->choices[2].name);
 	case K_TEXT:
-		return nofi_err_set(err, -EINVAL, "%s: the value has %zu characters, at most %zu fit",
-				    k->name, strlen(value), k->size - 1);
+		return nofi_err_set(err, -EINVAL,
+				    "%s: the value has %zu characters, at most %zu fit", k->name,
+				    strlen(value), k->size - 1);
 	case K_UINT:
 	case K_INT:
 		break;
 	}
 	if (!k->max)
-		return nofi_err_set(err, -EINVAL, "%s=%.64s: only 0 is possible, this version does not "
-				    "reconnect", k->name, value);
-	return nofi_err_set(err, -EINVAL, "%s=%.64s: wants a number from %u to %u%s", k->name, value,
-			    k->min, k->max, k->zero_ok ? ", or 0 for the default" : "");
+		return nofi_err_set(err, -EINVAL,
+				    "%s=%.64s: only 0 is possible, this version does not "
+				    "reconnect",
+				    k->name, value);
+	return nofi_err_set(err, -EINVAL, "%s=%.64s: wants a number from %u to %u%s", k->name,
+			    value, k->min, k->max, k->zero_ok ? ", or 0 for the default" : "");
 }
 
 int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
@@ -204,11 +222,14 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		for (size_t i = 0; i < NKEYS; i++)
 			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? " " : "",
 					      keys[i].name);
-		return nofi_err_set(err, -EINVAL, "unknown key \"%.32s\"; there are: %s", name, list);
+		return nofi_err_set(err, -EINVAL, "unknown key \"%.32s\"; there are: %s", name,
+				    list);
 	}
 	if (k->offset + k->size > opts->size)
-		return nofi_err_set(err, -EINVAL, "%s: the program's struct nof_opts is too old for "
-				    "this key, or nof_opts_init() was not called", name);
+		return nofi_err_set(err, -EINVAL,
+				    "%s: the program's struct nof_opts is too old for "
+				    "this key, or nof_opts_init() was not called",
+				    name);
 	field = (char *)opts + k->offset;
 	switch (k->kind) {
 	case K_TEXT:
@@ -343,8 +364,10 @@ static int check_texts(const struct nof_opts *o, struct nofi_err *err)
 					    "characters", texts[i].name, texts[i].size - 1);
 		for (const char *p = texts[i].text; *p; p++)
 			if ((unsigned char)*p < 0x20 || *p == 0x7f)
-				return nofi_err_set(err, -EINVAL, "%s contains the control character "
-						    "%#x", texts[i].name, (unsigned char)*p);
+				return nofi_err_set(err, -EINVAL,
+						    "%s contains the control character "
+						    "%#x",
+						    texts[i].name, (unsigned char)*p);
 	}
 	return 0;
 }

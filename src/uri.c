@@ -56,14 +56,15 @@ static int decode(struct parser *p, const char *s, const char *end, char *out, s
 			int lo = hi >= 0 && s + 2 < end ? hex_value(s[2]) : -1;
 
 			if (lo < 0)
-				return fault(p, -EINVAL, s, "%% has to be followed by two hex digits");
+				return fault(p, -EINVAL, s,
+					     "%% has to be followed by two hex digits");
 			c = (unsigned char)(hi << 4 | lo);
 		}
 		if (c < 0x20 || c == 0x7f)
 			return fault(p, -EINVAL, s, "the %s contains a control character", what);
 		if (n + 1 >= size)
-			return fault(p, -EINVAL, start, "the %s is longer than %zu characters", what,
-				     size - 1);
+			return fault(p, -EINVAL, start, "the %s is longer than %zu characters",
+				     what, size - 1);
 		out[n++] = (char)c;
 		s += *s == '%' ? 3 : 1;
 	}
@@ -102,10 +103,12 @@ static int parse_authority(struct parser *p, const char *s, const char *end)
 	if (*s == '[') {
 		host_end = memchr(s, ']', (size_t)(end - s));
 		if (!host_end)
-			return fault(p, -EINVAL, s, "the bracket of the IPv6 address is not closed");
+			return fault(p, -EINVAL, s,
+				     "the bracket of the IPv6 address is not closed");
 		rest = host_end + 1;
 		if (rest < end && *rest != ':')
-			return fault(p, -EINVAL, rest, "only a colon and a port can follow the address");
+			return fault(p, -EINVAL, rest,
+				     "only a colon and a port can follow the address");
 		s++;
 	} else {
 		host_end = memchr(s, ':', (size_t)(end - s));
@@ -145,7 +148,8 @@ static int parse_path(struct parser *p, const char *s, const char *end)
 		return fault(p, -EINVAL, s, "the subsystem NQN is missing before the namespace");
 	extra = memchr(ns, '/', (size_t)(end - ns));
 	if (extra)
-		return fault(p, -EINVAL, extra, "only NQN/NAMESPACE can follow the host; a slash inside "
+		return fault(p, -EINVAL, extra,
+			     "only NQN/NAMESPACE can follow the host; a slash inside "
 			     "an NQN is written %%2F");
 	r = decode(p, ns, end, p->o.ns, sizeof(p->o.ns), "namespace");
 	if (r < 0)
@@ -309,7 +313,8 @@ static void put_raw(struct writer *w, const char *s)
 /* keep: characters that stand for themselves besides letters, digits and -._~ */
 static void put_encoded(struct writer *w, const char *s, const char *keep)
 {
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
 	static const char hex[] = "0123456789ABCDEF";
 
 	for (; *s; s++) {

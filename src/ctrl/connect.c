@@ -61,9 +61,12 @@ int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t stat
 				    "not know the format of our Connect command; it speaks another "
 				    "version of NVMe over Fabrics", qid);
 	case 0x181:
-		return nofi_err_set(err, -EBUSY, "Connect of queue %u: \"%s\" is busy, perhaps with "
-				    "an association that has just ended, or has no controller left; "
-				    "try again in some seconds", qid, opts->subnqn);
+		return nofi_err_set(
+			err, -EBUSY,
+			"Connect of queue %u: \"%s\" is busy, perhaps with "
+			"an association that has just ended, or has no controller left; "
+			"try again in some seconds",
+			qid, opts->subnqn);
 	case 0x182:
 		if (is_data && ipo >= 256 && ipo < 512)
 			return nofi_err_set(err, -ENOENT, "the target %s knows no subsystem named "
@@ -71,8 +74,10 @@ int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t stat
 					    "nvmf-info nvme+tcp://%s", opts->traddr, opts->subnqn,
 					    opts->traddr);
 		if (is_data && ipo >= 512)
-			return nofi_err_set(err, -EACCES, "the target does not accept the host NQN "
-					    "\"%s\"; allow it there, or set hostnqn", opts->hostnqn);
+			return nofi_err_set(err, -EACCES,
+					    "the target does not accept the host NQN "
+					    "\"%s\"; allow it there, or set hostnqn",
+					    opts->hostnqn);
 		return nofi_err_set(err, -EINVAL, "Connect of queue %u: the target rejects %s "
 				    "(offset %u of the %s)", qid, bad_parameter(ipo, is_data), ipo,
 				    is_data ? "data" : "command");
@@ -124,8 +129,10 @@ static void connect_answer(struct nof_ctrl *ctrl, const struct nofi_cpl *cpl)
 	ctrl->cntlid = (uint16_t)cpl->result;
 	/* FFF0h and up are no controller ids; FFFFh would name any one in later Connects. */
 	if (ctrl->cntlid >= 0xfff0) {
-		nofi_ctrl_failf(ctrl, -EPROTO, "Connect: the target assigned the reserved controller "
-				"id %#x; the target is at fault", ctrl->cntlid);
+		nofi_ctrl_failf(ctrl, -EPROTO,
+				"Connect: the target assigned the reserved controller "
+				"id %#x; the target is at fault",
+				ctrl->cntlid);
 		return;
 	}
 	nofi_step_enter(ctrl, &nofi_step_cap);
@@ -208,12 +215,18 @@ static void try_next_addr(struct nof_ctrl *ctrl, const struct nofi_err *last)
 			break;
 		ctrl->addr_next++;
 		if (ctrl->src_len && ctrl->src.ss_family != current_addr(ctrl)->sa.ss_family) {
-			nofi_err_set(&err, -EAFNOSUPPORT, "host_traddr \"%s\" and the target's address "
-				     "are of different families (IPv4, IPv6)", ctrl->opts.host_traddr);
+			nofi_err_set(&err, -EAFNOSUPPORT,
+				     "host_traddr \"%s\" and the target's address "
+				     "are of different families (IPv4, IPv6)",
+				     ctrl->opts.host_traddr);
 			continue;
 		}
 		nofi_queue_opts_fill(ctrl, 0, &o);
-		o.connect_timeout_ns = (ctrl->connect_deadline - now) / left;
+		/* In whole ms, for the sentence that may name it. */
+		o.connect_timeout_ns =
+			((ctrl->connect_deadline - now) / left / NOFI_MS + 1) * NOFI_MS;
+		if (o.connect_timeout_ns > ctrl->opts.connect_timeout_ms * NOFI_MS)
+			o.connect_timeout_ns = ctrl->opts.connect_timeout_ms * NOFI_MS;
 		if (nofi_queue_new(ctrl->loop, &o, admin_event, ctrl, &ctrl->admin, &err) < 0)
 			continue;
 		if (nofi_queue_start(ctrl->admin, &err) == 0)
@@ -224,8 +237,10 @@ static void try_next_addr(struct nof_ctrl *ctrl, const struct nofi_err *last)
 	if (ctrl->addrs.count > 1) {
 		struct nofi_err all;
 
-		nofi_err_set(&all, err.code, "none of the %u addresses of \"%s\" worked; the last one: "
-			     "%s", ctrl->addrs.count, ctrl->opts.traddr, err.text);
+		nofi_err_set(&all, err.code,
+			     "none of the %u addresses of \"%s\" worked; the last one: "
+			     "%s",
+			     ctrl->addrs.count, ctrl->opts.traddr, err.text);
 		nofi_ctrl_fail(ctrl, &all);
 		return;
 	}
@@ -268,9 +283,11 @@ static void resolve_timeout(struct nofi_timer *t)
 
 	if (ctrl->resolve) {
 		nofi_connect_cancel(ctrl);
-		nofi_ctrl_failf(ctrl, -ETIMEDOUT, "the name \"%s\" was not resolved within %u ms; is "
+		nofi_ctrl_failf(ctrl, -ETIMEDOUT,
+				"the name \"%s\" was not resolved within %u ms; is "
 				"the name server (/etc/resolv.conf) reachable? A numeric address "
-				"needs none", ctrl->opts.traddr, ctrl->opts.connect_timeout_ms);
+				"needs none",
+				ctrl->opts.traddr, ctrl->opts.connect_timeout_ms);
 		return;
 	}
 	/* A numeric address: the timer only takes us out of the submitting call. */

@@ -77,9 +77,11 @@ fail:
 
 /* ---- states ---- */
 
+/* Freed from inside a callback, it must not come back: what is left delivers at once. */
 void nofi_ctrl_schedule(struct nof_ctrl *ctrl)
 {
-	nofi_loop_defer(ctrl->loop, &ctrl->work);
+	if (!ctrl->is_freed)
+		nofi_loop_defer(ctrl->loop, &ctrl->work);
 }
 
 void nofi_ctrl_set_state(struct nof_ctrl *ctrl, enum nof_ctrl_state state)
@@ -233,7 +235,8 @@ static bool deliver(struct nof_ctrl *ctrl)
 		done = ctrl->connect_done;
 		ctrl->connect_done = NULL;
 		ctrl->is_connect_over = false;
-		call_done(done, ctrl->connect_arg, &ctrl->connect_err, ctrl->fail_status, ctrl->loop);
+		call_done(done, ctrl->connect_arg, &ctrl->connect_err, ctrl->fail_status,
+			  ctrl->loop);
 		return true;
 	}
 	if (op) {

@@ -91,7 +91,8 @@ const struct nof_opts *nofi_ctrl_opts(const struct nof_ctrl *ctrl);	/* never cha
 /* Any thread, constant once the controller has been live: what chan.c wants to know. */
 bool nofi_ctrl_has_volatile_cache(const struct nof_ctrl *ctrl);
 uint16_t nofi_ctrl_oncs(const struct nof_ctrl *ctrl);
-uint32_t nofi_ctrl_queue_entries(const struct nof_ctrl *ctrl);	/* of an I/O queue: one less in flight */
+uint32_t
+nofi_ctrl_queue_entries(const struct nof_ctrl *ctrl); /* of an I/O queue: one less in flight */
 const char *nofi_ctrl_subnqn(const struct nof_ctrl *ctrl);	/* for sentences */
 
 /* Fills *t from a queue (its size field is the caller's). Queue's thread. −ENOTCONN. */

@@ -42,7 +42,8 @@ static void got_last_header(struct nofi_op *op, const struct nofi_cpl *cpl)
 
 	if (nofi_get64(op->ctrl->op_page) != o->log->genctr) {
 		if (++o->tries >= TRIES)
-			fail(o, -EAGAIN, "the log changed at each of 6 tries to read it; try again when "
+			fail(o, -EAGAIN,
+			     "the log changed at each of 6 tries to read it; try again when "
 			     "the target's configuration has settled");
 		else
 			read_header(o);
@@ -69,7 +70,8 @@ static void read_piece(struct log_op *o)
 	memset(ctrl->op_page, 0, NOFI_PAGE);
 	if (!n) {
 		/* The one read without RAE: the controller may report the next change. */
-		nofi_cmd_get_log(&ctrl->op_cmd, LOG_DISCOVERY, 0, false, ctrl->op_page, HEADER_READ);
+		nofi_cmd_get_log(&ctrl->op_cmd, LOG_DISCOVERY, 0, false, ctrl->op_page,
+				 HEADER_READ);
 		nofi_op_send(&o->op, "Get Log Page: discovery", got_last_header, false);
 		return;
 	}
@@ -87,7 +89,8 @@ static void got_header(struct nofi_op *op, const struct nofi_cpl *cpl)
 	struct nof_discovery_log *log = o->log;
 
 	if (nofi_get16(page + 16)) {
-		fail(o, -EPROTO, "the log's record format is not 0, which this version does not know");
+		fail(o, -EPROTO,
+		     "the log's record format is not 0, which this version does not know");
 		return;
 	}
 	log->genctr = nofi_get64(page);

@@ -33,8 +33,10 @@ static void rescan_end(struct nofi_op *op)
 
 	ctrl->has_rescan = false;
 	if (op->err.code)
-		nofi_log(ctrl->loop, NOF_LOG_WARN, "%s: the namespaces changed, but reading the new "
-			 "list failed: %s", ctrl->opts.subnqn, op->err.text);
+		nofi_log(ctrl->loop, NOF_LOG_WARN,
+			 "%s: the namespaces changed, but reading the new "
+			 "list failed: %s",
+			 ctrl->opts.subnqn, op->err.text);
 	free(op);
 	if (ctrl->is_rescan_due)
 		rescan_again(ctrl);
@@ -140,10 +142,13 @@ static void aer_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 	if (type == TYPE_NOTICE && info == NOTICE_NS_CHANGED)
 		rescan_again(ctrl);
 	else
-		nofi_log(ctrl->loop, type == TYPE_ERROR || type == TYPE_SMART ? NOF_LOG_WARN :
-			 NOF_LOG_INFO, "%s: event type %u info %#x, log page %#x%s",
-			 ctrl->opts.subnqn, type, info, lid,
-			 type == TYPE_NOTICE && info == NOTICE_DISCOVERY ? " (discovery log changed)" : "");
+		nofi_log(ctrl->loop,
+			 type == TYPE_ERROR || type == TYPE_SMART ? NOF_LOG_WARN : NOF_LOG_INFO,
+			 "%s: event type %u info %#x, log page %#x%s", ctrl->opts.subnqn, type,
+			 info, lid,
+			 type == TYPE_NOTICE && info == NOTICE_DISCOVERY ?
+				 " (discovery log changed)" :
+				 "");
 	rearm(ctrl);
 }
 

@@ -35,15 +35,19 @@ static int check_capsules(const struct nvme_id_ctrl *id, struct nofi_ctrl_ident 
 	uint64_t data;
 
 	if (ioccsz < 4)
-		return nofi_err_set(err, -EPROTO, "Identify Controller: IOCCSZ is %u, but a command "
-				    "capsule takes at least 4 units of 16 bytes; the target is at fault",
-				    ioccsz);
+		return nofi_err_set(
+			err, -EPROTO,
+			"Identify Controller: IOCCSZ is %u, but a command "
+			"capsule takes at least 4 units of 16 bytes; the target is at fault",
+			ioccsz);
 	data = (uint64_t)ioccsz * 16 - 64;
 	if (id->icdoff && data)
-		return nofi_err_set(err, -ENOTSUP, "Identify Controller: in-capsule data has to start "
-				    "%u bytes behind the command (ICDOFF %u), which this version does "
-				    "not support; set the target's in-capsule data size to 0",
-				    le16toh(id->icdoff) * 16u, le16toh(id->icdoff));
+		return nofi_err_set(
+			err, -ENOTSUP,
+			"Identify Controller: in-capsule data has to start "
+			"%u bytes behind the command (ICDOFF %u), which this version does "
+			"not support; set the target's in-capsule data size to 0",
+			le16toh(id->icdoff) * 16u, le16toh(id->icdoff));
 	/* Requests are never larger than NOFI_TRANSFER_MAX: the cap withholds nothing. */
 	out->incapsule = data < NOFI_TRANSFER_MAX ? (uint32_t)data : NOFI_TRANSFER_MAX;
 	return 0;
@@ -69,16 +73,21 @@ int nofi_ident_ctrl(const uint8_t page[NOFI_PAGE], const struct nofi_ident_ctx *
 	/* Discovery controllers move no data by I/O queues: what concerns those is not theirs. */
 	if (!o.is_discovery) {
 		if (!(le32toh(id.sgls) & 3))
-			return nofi_err_set(err, -ENOTSUP, "Identify Controller: SGLs are not "
-					    "supported (SGLS %#x), but NVMe over Fabrics needs them; "
-					    "the target is at fault", le32toh(id.sgls));
+			return nofi_err_set(
+				err, -ENOTSUP,
+				"Identify Controller: SGLs are not "
+				"supported (SGLS %#x), but NVMe over Fabrics needs them; "
+				"the target is at fault",
+				le32toh(id.sgls));
 		r = check_capsules(&id, &o, err);
 		if (r < 0)
 			return r;
 		if (!id.kas && ctx->wants_keep_alive)
-			return nofi_err_set(err, -ENOTSUP, "Identify Controller: keep alive is not "
-					    "supported (KAS 0), but NVMe over Fabrics needs it; set "
-					    "keep_alive_tmo to 0 to do without");
+			return nofi_err_set(
+				err, -ENOTSUP,
+				"Identify Controller: keep alive is not "
+				"supported (KAS 0), but NVMe over Fabrics needs it; set "
+				"keep_alive_tmo to 0 to do without");
 	}
 	nofi_text_copy(o.subnqn, (const uint8_t *)id.subnqn, sizeof(o.subnqn) - 1);
 	nofi_text_copy(o.model, (const uint8_t *)id.mn, sizeof(id.mn));

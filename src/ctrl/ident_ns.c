@@ -28,8 +28,10 @@ int nofi_ident_nslist(const uint8_t page[NOFI_PAGE], uint32_t prev, uint32_t *id
 		if (!id)
 			break;
 		if (id <= prev || id == 0xffffffff)
-			return nofi_err_set(err, -EPROTO, "active namespace list: NSID %u after %u, but "
-					    "the list has to ascend; the target is at fault", id, prev);
+			return nofi_err_set(err, -EPROTO,
+					    "active namespace list: NSID %u after %u, but "
+					    "the list has to ascend; the target is at fault",
+					    id, prev);
 		if (n < max)
 			ids[n] = id;
 		prev = id;
@@ -120,26 +122,34 @@ int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *c
 	memcpy(&id, page, sizeof(id));
 	nsze = le64toh(id.nsze);
 	if (!nsze)
-		return nofi_err_set(err, -ENODEV, "namespace %u is not active: its size is 0", ns->nsid);
+		return nofi_err_set(err, -ENODEV, "namespace %u is not active: its size is 0",
+				    ns->nsid);
 	i = format_index(&id);
 	if (i > id.nlbaf || i > 63)
-		return nofi_err_set(err, -EPROTO, "namespace %u: format %u is in use, but only %u are "
-				    "described; the target is at fault", ns->nsid, i, id.nlbaf + 1u);
+		return nofi_err_set(err, -EPROTO,
+				    "namespace %u: format %u is in use, but only %u are "
+				    "described; the target is at fault",
+				    ns->nsid, i, id.nlbaf + 1u);
 	f = id.lbaf[i];
 	if (f.ds < 9)
-		return nofi_err_set(err, -EPROTO, "namespace %u: blocks of 2^%u bytes (LBADS), at "
-				    "least 2^9 are possible; the target is at fault", ns->nsid, f.ds);
+		return nofi_err_set(err, -EPROTO,
+				    "namespace %u: blocks of 2^%u bytes (LBADS), at "
+				    "least 2^9 are possible; the target is at fault",
+				    ns->nsid, f.ds);
 	if (f.ds > 16)
 		return nofi_err_set(err, -ENOTSUP, "namespace %u: blocks of 2^%u bytes (LBADS), "
 				    "this version drives 2^9 to 2^16", ns->nsid, f.ds);
 	if (f.ms)
-		return nofi_err_set(err, -ENOTSUP, "namespace %u: its format has %u bytes of metadata "
-				    "per block, which this version does not drive; format it without",
-				    ns->nsid, le16toh(f.ms));
+		return nofi_err_set(
+			err, -ENOTSUP,
+			"namespace %u: its format has %u bytes of metadata "
+			"per block, which this version does not drive; format it without",
+			ns->nsid, le16toh(f.ms));
 	if (nsze > (uint64_t)INT64_MAX >> f.ds)
-		return nofi_err_set(err, -EPROTO, "namespace %u: %llu blocks of %u bytes exceed 63 bits; "
-				    "the target is at fault", ns->nsid, (unsigned long long)nsze,
-				    1u << f.ds);
+		return nofi_err_set(err, -EPROTO,
+				    "namespace %u: %llu blocks of %u bytes exceed 63 bits; "
+				    "the target is at fault",
+				    ns->nsid, (unsigned long long)nsze, 1u << f.ds);
 	if (ctrl->max_transfer < 1u << f.ds)
 		return nofi_err_set(err, -ENOTSUP, "namespace %u: a command moves at most %u bytes "
 				    "(MDTS), less than one block of %u; the target is at fault",
@@ -170,14 +180,19 @@ int nofi_ident_descs(const uint8_t page[NOFI_PAGE], struct nof_ns *ns, struct no
 		if (!nidl)
 			return 0;
 		if (pos + 4 + nidl > NOFI_PAGE)
-			return nofi_err_set(err, -EPROTO, "namespace %u: an identification descriptor "
-					    "of %u bytes at %zu leaves the page; the target is at fault",
-					    ns->nsid, nidl, pos);
+			return nofi_err_set(
+				err, -EPROTO,
+				"namespace %u: an identification descriptor "
+				"of %u bytes at %zu leaves the page; the target is at fault",
+				ns->nsid, nidl, pos);
 		/* By these a caller decides where to write: a strange one is not passed over. */
 		if (nidt && nidt < sizeof(lens) && nidl != lens[nidt])
-			return nofi_err_set(err, -EPROTO, "namespace %u: the identification descriptor "
-					    "of type %u has %u bytes instead of %u; the target is at "
-					    "fault", ns->nsid, nidt, nidl, lens[nidt]);
+			return nofi_err_set(
+				err, -EPROTO,
+				"namespace %u: the identification descriptor "
+				"of type %u has %u bytes instead of %u; the target is at "
+				"fault",
+				ns->nsid, nidt, nidl, lens[nidt]);
 		switch (nidt) {
 		case NIDT_EUI64:
 			ns->has_eui64 = !is_zero(nid, 8);

@@ -105,7 +105,8 @@ int nofi_transport_fill(const struct nofi_queue *q, struct nof_transport *out)
 		struct nof_subflow *d = &t.subflows[i];
 		const struct nofi_subflow_info *s = &si.subflows[i];
 
-		nofi_sockaddr_format((const struct sockaddr *)&s->local, d->local, sizeof(d->local));
+		nofi_sockaddr_format((const struct sockaddr *)&s->local, d->local,
+				     sizeof(d->local));
 		nofi_sockaddr_format((const struct sockaddr *)&s->peer, d->peer, sizeof(d->peer));
 		d->bytes_sent = s->bytes_sent;
 		d->bytes_received = s->bytes_received;
@@ -121,7 +122,8 @@ int nof_ctrl_get_transport(const struct nof_ctrl *ctrl, struct nof_transport *t)
 	int r;
 
 	if (!ctrl || !t || t->size < sizeof(t->size))
-		return nofi_fail(-EINVAL, "nof_ctrl_get_transport: ctrl and t must not be NULL, and "
+		return nofi_fail(-EINVAL,
+				 "nof_ctrl_get_transport: ctrl and t must not be NULL, and "
 				 "t->size must be sizeof(*t)");
 	r = ctrl->admin ? nofi_transport_fill(ctrl->admin, t) : -ENOTCONN;
 	return r < 0 ? nofi_fail(r, "nof_ctrl_get_transport: the admin queue is not connected") : 0;

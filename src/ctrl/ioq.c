@@ -187,7 +187,8 @@ static void connect_done(void *arg, const struct nofi_cpl *cpl)
 	if (ioq->state != IOQ_FABRICS)
 		return;
 	if (cpl->error)
-		nofi_err_set(&err, cpl->error, "Connect of I/O queue %u: %s", ioq->qid, cpl->detail);
+		nofi_err_set(&err, cpl->error, "Connect of I/O queue %u: %s", ioq->qid,
+			     cpl->detail);
 	else if (cpl->status)
 		nofi_connect_status(opts, ioq->qid, cpl->status, cpl->result, &err);
 	else if (cpl->result & 0x60000)		/* ATR, ASCR */
@@ -325,9 +326,12 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 	if (!fresh->qid) {
 		ioq = least_loaded(ctrl, loop);
 		if (!ioq) {
-			r = nofi_err_set(err, -ENOSPC, "all %u I/O queues that the target granted are in "
-					 "use on other loops; raise nr_io_queues, or the target's limit, "
-					 "or use fewer loops", ctrl->nr_io_queues);
+			r = nofi_err_set(
+				err, -ENOSPC,
+				"all %u I/O queues that the target granted are in "
+				"use on other loops; raise nr_io_queues, or the target's limit, "
+				"or use fewer loops",
+				ctrl->nr_io_queues);
 			goto out;
 		}
 		ioq->nusers++;

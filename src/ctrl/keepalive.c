@@ -38,11 +38,11 @@ static void ka_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 		return;
 	}
 	if (cpl->status) {
-		nofi_ctrl_failf(ctrl, (cpl->status & 0x7ff) == 0x19 ? -ETIMEDOUT : -EIO,
-				"keep alive: the target answered \"%s\" (status %#x): the association "
-				"is gone; was this host stopped for longer than %u ms?",
-				nof_status_string(cpl->status), cpl->status,
-				ctrl->opts.keep_alive_tmo_ms);
+		nofi_ctrl_failf(
+			ctrl, (cpl->status & 0x7ff) == 0x19 ? -ETIMEDOUT : -EIO,
+			"keep alive: the target answered \"%s\" (status %#x): the association "
+			"is gone; was this host stopped for longer than %u ms?",
+			nof_status_string(cpl->status), cpl->status, ctrl->opts.keep_alive_tmo_ms);
 		return;
 	}
 	arm(ctrl, ctrl->ka_sent + kato_ns(ctrl) / 2);
@@ -54,9 +54,11 @@ static void ka_tick(struct nofi_timer *t)
 	int r;
 
 	if (ctrl->ka_cmd.is_busy) {
-		nofi_ctrl_failf(ctrl, -ETIMEDOUT, "keep alive: no answer within %u ms "
-				"(keep_alive_tmo); the target or the network is down, or overloaded",
-				ctrl->opts.keep_alive_tmo_ms);
+		nofi_ctrl_failf(
+			ctrl, -ETIMEDOUT,
+			"keep alive: no answer within %u ms "
+			"(keep_alive_tmo); the target or the network is down, or overloaded",
+			ctrl->opts.keep_alive_tmo_ms);
 		return;
 	}
 	nofi_cmd_simple(&ctrl->ka_cmd, nvme_admin_keep_alive, NOFI_CMD_RESERVED);

@@ -62,8 +62,10 @@ static void judge(struct ns_op *o)
 		return;
 	}
 	if (o->ns->csi != CSI_NVM) {
-		nofi_err_set(&err, -ENOTSUP, "namespace %u has command set %u; this version drives the "
-			     "NVM command set (0) only", o->ns->nsid, o->ns->csi);
+		nofi_err_set(&err, -ENOTSUP,
+			     "namespace %u has command set %u; this version drives the "
+			     "NVM command set (0) only",
+			     o->ns->nsid, o->ns->csi);
 		fail(o, &err);
 		return;
 	}
@@ -110,9 +112,10 @@ static void got_ns(struct nofi_op *op, const struct nofi_cpl *cpl)
 
 	if (cpl->status && !is_gone) {
 		op->status = cpl->status;
-		nofi_err_set(&err, nof_status_errno(cpl->status), "Identify Namespace %u: the target "
-			     "refused with \"%s\" (status %#x)", o->ns->nsid,
-			     nof_status_string(cpl->status), cpl->status);
+		nofi_err_set(&err, nof_status_errno(cpl->status),
+			     "Identify Namespace %u: the target "
+			     "refused with \"%s\" (status %#x)",
+			     o->ns->nsid, nof_status_string(cpl->status), cpl->status);
 		fail(o, &err);
 		return;
 	}
@@ -141,7 +144,8 @@ static void nothing_found(struct ns_op *o)
 		nofi_err_set(&err, -ENODEV, "subsystem \"%s\" shows this host no active namespace; "
 			     "add or enable one at the target", ctrl->opts.subnqn);
 	else
-		nofi_err_set(&err, -ENODEV, "subsystem \"%s\" has no active namespace %s; %u %s active%s",
+		nofi_err_set(&err, -ENODEV,
+			     "subsystem \"%s\" has no active namespace %s; %u %s active%s",
 			     ctrl->opts.subnqn, o->text, ctrl->nnsids,
 			     ctrl->nnsids == 1 ? "is" : "are",
 			     ctrl->nnsids ? ", nvmf-info --list shows them" : "");
@@ -211,8 +215,10 @@ int nof_ns_open(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns, nof_d
 	}
 	snprintf(o->text, sizeof(o->text), "%s", id);
 	if (ctrl->is_known && ctrl->ident.is_discovery) {
-		r = nofi_fail(-ENODEV, "nof_ns_open: a discovery controller has no namespaces; name a "
-			      "subsystem: nvme+tcp://%s/NQN", ctrl->opts.traddr);
+		r = nofi_fail(-ENODEV,
+			      "nof_ns_open: a discovery controller has no namespaces; name a "
+			      "subsystem: nvme+tcp://%s/NQN",
+			      ctrl->opts.traddr);
 		goto fail;
 	}
 	o->ns = calloc(1, sizeof(*o->ns));

@@ -62,7 +62,8 @@ static void op_cmd_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 	if (!op || c->ctrl->state != NOF_CTRL_LIVE)
 		return;		/* nofi_ops_fail_all() ends it */
 	if (cpl->error) {
-		nofi_err_set(&op->err, cpl->error, "%s: %s: %s", op->what, op->cmd_what, cpl->detail);
+		nofi_err_set(&op->err, cpl->error, "%s: %s: %s", op->what, op->cmd_what,
+			     cpl->detail);
 		nofi_op_finish(op);
 		return;
 	}
@@ -90,8 +91,8 @@ void nofi_op_send(struct nofi_op *op, const char *what,
 	ctrl->op_cmd.done = op_cmd_done;
 	r = nofi_acmd_send(&ctrl->op_cmd);
 	if (r < 0) {
-		nofi_err_set(&op->err, r, "%s: %s: the command could not be sent: %s", op->what, what,
-			     strerror(-r));
+		nofi_err_set(&op->err, r, "%s: %s: the command could not be sent: %s", op->what,
+			     what, strerror(-r));
 		nofi_op_finish(op);
 	}
 }

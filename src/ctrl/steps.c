@@ -22,9 +22,11 @@ static void step_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 	}
 	if (cpl->status && !step->is_optional) {
 		ctrl->fail_status = cpl->status;
-		nofi_ctrl_failf(ctrl, nof_status_errno(cpl->status),
-				"%s: the target refused with \"%s\" (status %#x); its log should say "
-				"why", step->what, nof_status_string(cpl->status), cpl->status);
+		nofi_ctrl_failf(
+			ctrl, nof_status_errno(cpl->status),
+			"%s: the target refused with \"%s\" (status %#x); its log should say "
+			"why",
+			step->what, nof_status_string(cpl->status), cpl->status);
 		return;
 	}
 	step->done(ctrl, cpl);
@@ -79,8 +81,10 @@ static void csts_done(struct nof_ctrl *ctrl, const struct nofi_cpl *cpl)
 		return;
 	}
 	if (csts & CSTS_CFS) {
-		nofi_ctrl_failf(ctrl, -EIO, "the controller did not %s: it reports a fatal status "
-				"(CSTS %#x); see the target's log and restart it", ctrl->poll_what, csts);
+		nofi_ctrl_failf(ctrl, -EIO,
+				"the controller did not %s: it reports a fatal status "
+				"(CSTS %#x); see the target's log and restart it",
+				ctrl->poll_what, csts);
 		return;
 	}
 	if ((csts & ctrl->poll_mask) == ctrl->poll_want) {
@@ -88,9 +92,10 @@ static void csts_done(struct nof_ctrl *ctrl, const struct nofi_cpl *cpl)
 		return;
 	}
 	if (now >= ctrl->poll_deadline) {
-		nofi_ctrl_failf(ctrl, -ETIMEDOUT, "the controller did not %s within its own time "
-				"limit (CSTS %#x); the target is stuck or overloaded", ctrl->poll_what,
-				csts);
+		nofi_ctrl_failf(ctrl, -ETIMEDOUT,
+				"the controller did not %s within its own time "
+				"limit (CSTS %#x); the target is stuck or overloaded",
+				ctrl->poll_what, csts);
 		return;
 	}
 	ctrl->poll_timer.fn = csts_timer;

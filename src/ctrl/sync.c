@@ -36,8 +36,10 @@ static void wait_done(void *arg, const struct nof_completion *c)
 static int wait_begin(struct nof_loop *loop, const char *call, struct wait **out)
 {
 	if (nofi_loop_is_processing(loop))
-		return nofi_fail(-EDEADLK, "%s: cannot wait inside a callback; use the asynchronous "
-				 "form", call);
+		return nofi_fail(-EDEADLK,
+				 "%s: cannot wait inside a callback; use the asynchronous "
+				 "form",
+				 call);
 	*out = calloc(1, sizeof(**out));
 	return *out ? 0 : nofi_fail(-ENOMEM, "%s: out of memory", call);
 }

@@ -12,6 +12,8 @@
 /* SQE bytes the queue fills in itself. */
 enum { SQE_FLAGS = 1, SQE_CID = 2, SQE_SGL = 24 };
 
+enum { STATUS_CODE = 0x7ff };	/* SCT and SC: 0 is success */
+
 int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops,
 		      const struct nofi_queue_opts *o)
 {
@@ -85,17 +87,23 @@ static uint16_t next_cid(const struct nofi_machine *m, const struct nofi_cmd *cm
 	return cid == 0xffff ? (uint16_t)(cid + (1u << m->cid_bits)) : cid;
 }
 
-static void timed_append(struct nofi_machine *m, struct nofi_cmd *cmd)
+/* Sorted by deadline. New ones nearly always belong at the end: the timeout rarely changes. */
+static void timed_insert(struct nofi_machine *m, struct nofi_cmd *cmd)
 {
-	uint16_t slot = nofi_cmd_slot(m, cmd);
+	uint16_t slot = nofi_cmd_slot(m, cmd), prev = m->last;
 
-	cmd->prev = m->last;
-	cmd->next = NOFI_NO_SLOT;
-	if (m->last != NOFI_NO_SLOT)
-		m->cmds[m->last].next = slot;
+	while (prev != NOFI_NO_SLOT && m->cmds[prev].deadline > cmd->deadline)
+		prev = m->cmds[prev].prev;
+	cmd->prev = prev;
+	cmd->next = prev == NOFI_NO_SLOT ? m->first : m->cmds[prev].next;
+	if (prev != NOFI_NO_SLOT)
+		m->cmds[prev].next = slot;
 	else
 		m->first = slot;
-	m->last = slot;
+	if (cmd->next != NOFI_NO_SLOT)
+		m->cmds[cmd->next].prev = slot;
+	else
+		m->last = slot;
 	cmd->is_timed = true;
 }
 
@@ -144,7 +152,7 @@ void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, ui
 
 	cmd->deadline = d->flags & NOFI_CMD_NO_TIMEOUT ? 0 : deadline;
 	if (cmd->deadline)
-		timed_append(m, cmd);
+		timed_insert(m, cmd);
 	nofi_machine_tx_push(m, cmd);
 }
 
@@ -178,6 +186,14 @@ void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t 
 	struct nofi_pdu_error pe;
 	int r = nofi_xfer_end(&cmd->xfer, cqe_status, &pe);
 
+	/* 1.5 line 5: so much was counted as sent, but the stream does not hold all of it yet. */
+	if (r == 0 && !(cqe_status & STATUS_CODE) && m->tx_cur == nofi_cmd_slot(m, cmd)) {
+		pe = (struct nofi_pdu_error){
+			.fes = NOFI_FES_SEQUENCE, .got = cmd->xfer.sent - m->tx_left,
+			.want = cmd->xfer.length,
+			.what = "a write succeeded before all of its data was sent" };
+		r = -EPROTO;
+	}
 	if (r == -EPROTO) {
 		nofi_machine_fatal(m, &pe, m->pdu.raw, m->pdu.hlen);
 		return;
@@ -201,19 +217,32 @@ void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t 
 	finish(m, cmd, &cpl);
 }
 
+/* An answer that came is the truth, even if nobody heard of it yet. */
+static void finish_own(struct nofi_machine *m, struct nofi_cmd *cmd)
+{
+	struct nofi_cpl own = { .error = cmd->error, .status = cmd->status,
+				.result = cmd->result, .detail = cmd->detail };
+
+	finish(m, cmd, &own);
+}
+
 void nofi_machine_tx_done(struct nofi_machine *m, struct nofi_batch *b)
 {
 	for (unsigned i = 0; i < b->refs && !m->is_stopped; i++) {
 		struct nofi_cmd *cmd = &m->cmds[b->ref[i]];
 
 		cmd->tx_refs--;
-		if (cmd->state == NOFI_SLOT_FINISHED && !cmd->tx_refs && m->tx_cur != b->ref[i]) {
-			struct nofi_cpl cpl = { .error = cmd->error, .status = cmd->status,
-						.result = cmd->result, .detail = cmd->detail };
-
-			finish(m, cmd, &cpl);
-		}
+		if (cmd->state == NOFI_SLOT_FINISHED && !cmd->tx_refs && m->tx_cur != b->ref[i])
+			finish_own(m, cmd);
 	}
+}
+
+static void fail_one(struct nofi_machine *m, struct nofi_cmd *cmd, const struct nofi_cpl *cpl)
+{
+	if (cmd->state == NOFI_SLOT_FINISHED)
+		finish_own(m, cmd);
+	else
+		finish(m, cmd, cpl);
 }
 
 void nofi_machine_fail(struct nofi_machine *m, const struct nofi_err *err)
@@ -226,41 +255,30 @@ void nofi_machine_fail(struct nofi_machine *m, const struct nofi_err *err)
 		w->is_queued = false;
 	m->wait_head = NULL;
 	m->wait_tail = &m->wait_head;
-	/* In the order of submission; then those without a deadline. */
-	while (m->first != NOFI_NO_SLOT) {
-		struct nofi_cmd *cmd = &m->cmds[m->first];
-
-		/* An answer that came is the truth, even if nobody heard of it yet. */
-		if (cmd->state == NOFI_SLOT_FINISHED) {
-			struct nofi_cpl own = { .error = cmd->error, .status = cmd->status,
-						.result = cmd->result, .detail = cmd->detail };
-
-			finish(m, cmd, &own);
-		} else {
-			finish(m, cmd, &cpl);
-		}
-	}
+	/* In the order of their deadlines; then those without. */
+	while (m->first != NOFI_NO_SLOT)
+		fail_one(m, &m->cmds[m->first], &cpl);
 	for (unsigned i = 0; i < m->slots; i++)
 		if (m->cmds[i].state != NOFI_SLOT_FREE)
-			finish(m, &m->cmds[i], &cpl);
+			fail_one(m, &m->cmds[i], &cpl);
 }
 
 void nofi_machine_notify(struct nofi_machine *m)
 {
-	struct nofi_waiter *w, *end;
+	struct nofi_waiter *w;
+	unsigned turns = 0;
 
-	if (!m->wait_head || m->is_stopped)
-		return;
 	/* Each that waits now gets one turn: who waits again goes behind the others. */
-	end = (struct nofi_waiter *)((char *)m->wait_tail - offsetof(struct nofi_waiter, next));
-	do {
+	for (w = m->wait_head; w; w = w->next)
+		turns++;
+	for (; turns; turns--) {
 		w = m->wait_head;
-		if (!w || !nofi_machine_room(m))
+		if (!w || m->is_stopped || !nofi_machine_room(m))
 			return;
 		m->wait_head = w->next;
 		if (!m->wait_head)
 			m->wait_tail = &m->wait_head;
 		w->is_queued = false;
 		w->fn(w);
-	} while (w != end && !m->is_stopped);
+	}
 }

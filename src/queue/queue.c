@@ -456,6 +456,9 @@ int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err)
 		die(q, err, true);
 		return r;
 	}
+	/* From outside a turn: the engine has not heard of the connect and its deadline yet. */
+	if (!nofi_loop_is_processing(q->loop))
+		nof_loop_wake(q->loop);
 	return 0;
 }
 
@@ -525,8 +528,11 @@ void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 	uint64_t deadline = nofi_loop_now(q->loop) + q->command_timeout;
 
 	nofi_machine_send(&q->m, d, deadline);
-	/* Lazily: one timer per queue, moved when it fires, not per command. */
-	if (!q->timer.pos && !(d->flags & NOFI_CMD_NO_TIMEOUT))
+	/*
+	 * Lazily: one timer per queue, moved when it fires, not per command. It may stand
+	 * for a command with a longer timeout, as Connect has one.
+	 */
+	if ((!q->timer.pos || deadline < q->timer.deadline) && !(d->flags & NOFI_CMD_NO_TIMEOUT))
 		nofi_timer_arm(q->loop, &q->timer, deadline);
 }
 

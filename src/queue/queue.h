@@ -48,7 +48,7 @@ int nofi_queue_new(struct nof_loop *loop, const struct nofi_queue_opts *opts,
 int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err);
 /* Abortive end: commands complete and DEAD is reported before it returns. No-op when dead. */
 void nofi_queue_kill(struct nofi_queue *q, const struct nofi_err *why);
-/* Kills it silently if needed (commands complete with −ECANCELED, no event), frees. NULL is fine. */
+/* Kills it silently if needed (commands complete with −ECANCELED, no event), frees. NULL: no-op. */
 void nofi_queue_free(struct nofi_queue *q);
 
 bool nofi_queue_is_ready(const struct nofi_queue *q);
