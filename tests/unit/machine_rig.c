@@ -92,7 +92,7 @@ struct rig *rig_new(const struct rig_opts *o)
 	CHECK(r);
 	memset(r, 0, sizeof(*r));
 	r->o = *o;
-	r->batch = malloc(sizeof(*r->batch));
+	r->batch = calloc(1, sizeof(*r->batch));
 	CHECK(r->batch);
 	CHECK(nofi_machine_init(&r->m, &ops, &qo) == 0);
 	r->m.pp.hpda = o->hpda;
@@ -212,6 +212,21 @@ void rig_check_memory(const struct rig_cmd *c, uint32_t n)
 	}
 }
 
+void rig_check_outside(const struct rig_cmd *c)
+{
+	size_t pos = 0, i = 0;
+
+	for (int k = 0; k < c->iovcnt; k++) {
+		for (int j = 0; j < GAP; j++)
+			CHECK(c->area[pos + j] == CANARY);
+		pos += GAP;
+		for (size_t j = 0; j < c->iov[k].iov_len; j++, i++)
+			if (i < c->spec.skip || i - c->spec.skip >= c->spec.length)
+				CHECK(c->area[pos + j] == OUTSIDE);
+		pos += c->iov[k].iov_len;
+	}
+}
+
 static void on_done(void *arg, const struct nofi_cpl *cpl)
 {
 	struct rig_cmd *c = arg;
@@ -225,6 +240,11 @@ static void on_done(void *arg, const struct nofi_cpl *cpl)
 		CHECK(c->rig->m.cmds[c->slot].tx_refs == 0);
 		CHECK(c->rig->m.tx_cur != c->slot);
 		CHECK(!c->rig->m.cmds[c->slot].is_in_fifo);
+		for (unsigned i = 0; c->rig->is_batch_busy && i < c->rig->batch->iovs; i++) {
+			const uint8_t *p = c->rig->batch->iov[i].iov_base;
+
+			CHECK(p < c->area || p >= c->area + c->area_len);
+		}
 	}
 	c->done_order = ++c->rig->done_count;
 	c->error = cpl->error;
@@ -325,12 +345,16 @@ void rig_drop_out(struct rig *r)
 
 bool rig_next(struct rig *r, struct rig_pdu *p)
 {
-	const uint8_t *b = r->out.p + r->out_pos;
 	size_t left = r->out.len - r->out_pos, head, end;
+	const uint8_t *b;
 	bool is_cmd;
 	uint32_t plen;
 
 	if (!left)
+		return false;
+	b = r->out.p + r->out_pos;
+	/* After the end of the connection half a PDU may be the last. */
+	if (r->m.is_stopped && (left < NOFI_CH_LEN || left < nofi_get32(b + 4)))
 		return false;
 	CHECK(left >= NOFI_CH_LEN);
 	*p = (struct rig_pdu){ .type = b[0], .flags = b[1], .pdo = b[3] };

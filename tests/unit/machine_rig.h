@@ -51,7 +51,7 @@ struct rig_opts {
 enum rig_shape {
 	RIG_ONE,			/* one element */
 	RIG_BYTES,			/* elements of one byte */
-	RIG_ZEROS,			/* elements of 0..3 bytes, the empty ones with a NULL base */
+	RIG_ZEROS,			/* elements of 0..3 bytes, the empty ones without base */
 	RIG_RANDOM,			/* elements of 0..5000 bytes */
 	RIG_SHAPES,
 };
@@ -135,6 +135,8 @@ struct rig_cmd *rig_write(struct rig *r, uint32_t length);
 uint8_t rig_pattern(const struct rig_cmd *c, uint32_t i);
 /* Canaries are whole, a read has got its first n bytes and no other, a write is unchanged. */
 void rig_check_memory(const struct rig_cmd *c, uint32_t n);
+/* Only that nothing outside of the payload changed: for a controller that sends anything. */
+void rig_check_outside(const struct rig_cmd *c);
 
 /* Host side: one batch out (false: none), its end, all there is. */
 bool rig_build(struct rig *r);

@@ -167,7 +167,8 @@ static void one_batch_never_overflows(void **state)
 {
 	/* 1000 capsules with digests and pads: arena, refs and iovecs reach their ends. */
 	struct rig *r = rig_new(&(struct rig_opts){
-		.qid = 1, .entries = 1001, .hdgst = true, .ddgst = true, .cpda = 31, .incapsule = 64 });
+		.qid = 1, .entries = 1001, .hdgst = true, .ddgst = true, .cpda = 31,
+		.incapsule = 64 });
 	struct rig_cmd *c[1000];
 	struct rig_pdu p;
 	int i;

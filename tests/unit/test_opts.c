@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Options: defaults, limits of every key, structs of other sizes, what nof_ctrl_new() refuses. */
+#include "unit.h"
+
+#include <errno.h>
+
+#include "nof.h"
+#include "opts.h"
+
+static void test_defaults(void **state)
+{
+	struct nof_opts o;
+
+	memset(&o, 0xff, sizeof(o));
+	nof_opts_init(&o);
+	assert_int_equal(o.size, sizeof(o));
+	assert_int_equal(o.queue_size, 128);
+	assert_int_equal(o.keep_alive_tmo_ms, 5000);
+	assert_int_equal(o.connect_timeout_ms, 10000);
+	assert_int_equal(o.admin_timeout_ms, 60000);
+	assert_int_equal(o.io_timeout_ms, 30000);
+	assert_int_equal(o.max_r2t, 4);
+	assert_int_equal(o.tos, -1);
+	assert_true(o.in_capsule);
+	assert_int_equal(o.mptcp, NOF_MPTCP_PREFER);
+	assert_string_equal(o.hostnqn, "");
+}
+
+/* Every listed key is known to the setter, and to nobody else. */
+static void test_keys(void **state)
+{
+	struct nof_opts o;
+	size_t n = 0;
+
+	nof_opts_init(&o);
+	for (const char *const *k = nof_opts_keys(); *k; k++, n++) {
+		assert_int_equal(nof_opts_set(&o, *k, "\x01"),
+				 strstr(*k, "host") || !strcmp(*k, "pcap") ? 0 : -EINVAL);
+		assert_null(strstr(nof_strerror_detail(), "unknown key"));
+	}
+	assert_int_equal(n, 20);
+	assert_int_equal(nof_opts_set(&o, "reconnect", "1"), -EINVAL);
+	assert_non_null(strstr(nof_strerror_detail(), "unknown key \"reconnect\""));
+	assert_non_null(strstr(nof_strerror_detail(), "pcap"));
+}
+
+static void test_limits(void **state)
+{
+	static const struct {
+		const char *key, *value;
+		int r;
+	} t[] = {
+		{ "nr_io_queues", "0", 0 },
+		{ "nr_io_queues", "256", 0 },
+		{ "nr_io_queues", "257", -EINVAL },
+		{ "nr_io_queues", "4294967297", -EINVAL },
+		{ "nr_io_queues", "", -EINVAL },
+		{ "nr_io_queues", " 1", -EINVAL },
+		{ "nr_io_queues", "+1", -EINVAL },
+		{ "queue_size", "0", -EINVAL },
+		{ "queue_size", "2", 0 },
+		{ "queue_size", "1024", 0 },
+		{ "queue_size", "1025", -EINVAL },
+		{ "keep_alive_tmo", "0", 0 },
+		{ "keep_alive_tmo", "0.099", -EINVAL },
+		{ "keep_alive_tmo", "0.1", 0 },
+		{ "keep_alive_tmo", "86400", 0 },
+		{ "keep_alive_tmo", "86400.001", -EINVAL },
+		{ "keep_alive_tmo", ".", -EINVAL },
+		{ "keep_alive_tmo", ".5", 0 },
+		{ "keep_alive_tmo", "1,5", -EINVAL },
+		{ "connect_timeout", "0", -EINVAL },
+		{ "connect_timeout", "0.001", 0 },
+		{ "connect_timeout", "0.0001", -EINVAL },
+		{ "admin_timeout", "-1", -EINVAL },
+		{ "tos", "0", 0 },
+		{ "tos", "255", 0 },
+		{ "tos", "-1", -EINVAL },
+		{ "max_r2t", "0", -EINVAL },
+		{ "max_r2t", "4", 0 },
+		{ "max_r2t", "5", -EINVAL },
+		{ "mptcp", "on", -EINVAL },
+		{ "mptcp", "off", 0 },
+		{ "mptcp", "OFF", -EINVAL },
+		{ "engine", "auto", 0 },
+		{ "engine", "", -EINVAL },
+		{ "host_iface", "123456789012345", 0 },
+		{ "host_iface", "1234567890123456", -EINVAL },
+	};
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct nof_opts o;
+
+		nof_opts_init(&o);
+		if (nof_opts_set(&o, t[i].key, t[i].value) != t[i].r)
+			fail_msg("%s=%s: expected %d", t[i].key, t[i].value, t[i].r);
+		if (t[i].r)
+			assert_non_null(strstr(nof_strerror_detail(), t[i].key));
+	}
+}
+
+/* A program built with an older header has a shorter struct: nothing behind it is touched. */
+static void test_short_struct(void **state)
+{
+	struct nof_opts o;
+	size_t size = offsetof(struct nof_opts, pcap);
+
+	memset(&o, 0xaa, sizeof(o));
+	nof_opts_init_sized(&o, size);
+	assert_int_equal(nof_opts_set(&o, "pcap", "x"), -EINVAL);
+	assert_int_equal(nof_opts_set(&o, "tos", "3"), 0);
+	assert_int_equal(nof_uri_parse("nvme+tcp://h/x?tos=4", &o), 0);
+	assert_int_equal(o.tos, 4);
+	for (size_t i = size; i < sizeof(o); i++)
+		assert_int_equal(((uint8_t *)&o)[i], 0xaa);
+}
+
+static void test_resolve(void **state)
+{
+	struct nof_opts o, r;
+	struct nofi_err err;
+
+	nof_opts_init(&o);
+	assert_int_equal(nofi_opts_resolve(&o, &r, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "traddr"));
+	strcpy(o.traddr, "h");
+	assert_int_equal(nofi_opts_resolve(&o, &r, &err), 0);
+	assert_string_equal(r.subnqn, NOF_DISCOVERY_NQN);
+	assert_string_equal(r.trsvcid, "8009");
+	assert_in_range(r.nr_io_queues, 1, NOFI_IO_QUEUES_LIMIT);
+	strcpy(o.subnqn, "x");
+	assert_int_equal(nofi_opts_resolve(&o, &r, &err), 0);
+	assert_string_equal(r.trsvcid, "4420");
+}
+
+/* A struct filled field by field, not through the setter. */
+static void test_bad_fields(void **state)
+{
+	struct nof_opts good, o, r;
+	struct nofi_err err;
+
+	nof_opts_init(&good);
+	strcpy(good.traddr, "h");
+#define REFUSED(change, word) do { \
+		o = good; \
+		change; \
+		memset(&err, 0, sizeof(err)); \
+		assert_int_equal(nofi_opts_resolve(&o, &r, &err), -EINVAL); \
+		assert_non_null(strstr(err.text, word)); \
+	} while (0)
+	REFUSED(o.size = 0, "nof_opts_init");
+	REFUSED(memset(o.traddr, 'x', sizeof(o.traddr)), "traddr");
+	REFUSED(memset(o.pcap, 'x', sizeof(o.pcap)), "pcap");
+	REFUSED(strcpy(o.subnqn, "a\nb"), "control");
+	REFUSED(strcpy(o.trsvcid, "70000"), "port");
+	REFUSED(strcpy(o.trsvcid, "http"), "port");
+	REFUSED(strcpy(o.ns, "x"), "namespace");
+	REFUSED(strcpy(o.hostnqn, "me"), "hostnqn");
+	REFUSED(strcpy(o.hostid, "1"), "hostid");
+	REFUSED(o.queue_size = 1, "queue_size");
+	REFUSED(o.nr_io_queues = 100000, "nr_io_queues");
+	REFUSED(o.connect_timeout_ms = 0, "connect_timeout");
+	REFUSED(o.io_timeout_ms = UINT32_MAX, "io_timeout");
+	REFUSED(o.keep_alive_tmo_ms = 1, "keep_alive_tmo");
+	REFUSED(o.hdr_digest = (enum nof_switch)7, "hdr_digest");
+	REFUSED(o.mptcp = (enum nof_mptcp)-1, "mptcp");
+	REFUSED(o.max_r2t = 5, "max_r2t");
+	REFUSED(o.tos = -2, "tos");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_short_struct),
+		cmocka_unit_test(test_resolve),
+		cmocka_unit_test(test_bad_fields),
+	};
+
+	return cmocka_run_group_tests_name("opts", tests, NULL, NULL);
+}
