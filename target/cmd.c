@@ -203,8 +203,7 @@ struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap)
 	struct cmd *cmd = cmd_get(c);
 
 	if (!cmd) {
-		/* The header is no longer at hand in every case; its SQE tells enough. */
-		conn_term(c, NOFI_FES_LIMIT, 0, sqe, NOFI_SQE_LEN,
+		conn_term(c, NOFI_FES_LIMIT, 0, sqe - NOFI_CH_LEN, NOFI_CAPSULE_CMD_HLEN,
 			  "more commands outstanding than the queue has entries");
 		return NULL;
 	}

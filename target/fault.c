@@ -102,6 +102,7 @@ static const struct {
 	{ "split", DO_SPLIT, 1, 1, false },	{ "splitat", DO_SPLITAT, 1, 2, false },
 	{ "merge", DO_MERGE, 1, 2, false },	{ "swap", DO_SWAP, 0, 0, true },
 	{ "short", DO_SHORT, 1, 1, true },	{ "cut", DO_CUT, 1, 1, true },
+	{ "pad", DO_PAD, 1, 1, true },
 	{ "inject", DO_INJECT, -1, -1, false },	{ "status", DO_STATUS, -1, -1, false },
 	{ "at", DO_AT, -1, -1, false },
 };
@@ -419,6 +420,7 @@ static int parse_condition(struct fault_rule *r, const char *token, struct err *
 		{ "qid", &r->qid }, { "opc", &r->opc }, { "fctype", &r->fctype },
 		{ "cid", &r->cid }, { "nsid", &r->nsid }, { "cns", &r->cns },
 		{ "fid", &r->fid }, { "lid", &r->lid }, { "prop", &r->prop },
+		{ "bit12", &r->bit12 },
 		{ "status", &r->status }, { "conn", &r->conn },
 	};
 	char name[32];
@@ -462,7 +464,7 @@ static struct fault_rule *parse_rule(char *text, struct err *e)
 		return NULL;
 	}
 	r->qid = r->opc = r->fctype = r->cid = r->nsid = r->cns = r->fid = r->lid = r->prop = -1;
-	r->status = r->conn = -1;
+	r->bit12 = r->status = r->conn = -1;
 	r->nth = 1;
 	r->last = UINT64_MAX;
 	r->every = 1;

@@ -32,7 +32,7 @@ enum fault_event {
 enum fault_verb {
 	DO_SET, DO_HDGST, DO_DDGST, DO_RAW, DO_SEND, DO_DROP, DO_DUP, DO_DELAY, DO_SILENCE,
 	DO_STALL, DO_CLOSE, DO_RESET, DO_KILL, DO_TERM, DO_SPLIT, DO_SPLITAT, DO_MERGE, DO_SWAP,
-	DO_SHORT, DO_CUT, DO_INJECT, DO_STATUS, DO_AT,
+	DO_SHORT, DO_CUT, DO_PAD, DO_INJECT, DO_STATUS, DO_AT,
 };
 
 /* Where a number is put: a field of the header, any bytes of it, or bytes of the payload. */
@@ -58,7 +58,7 @@ struct fault_action {
 
 struct fault_rule {
 	enum fault_event event;
-	int64_t qid, opc, fctype, cid, nsid, cns, fid, lid, prop, status, conn;	/* -1: any */
+	int64_t qid, opc, fctype, cid, nsid, cns, fid, lid, prop, bit12, status, conn;	/* -1: any */
 	bool is_io_only;		/* qid=io */
 	uint64_t nth;			/* first match that fires, 1 by default */
 	uint64_t last;			/* last one that fires */

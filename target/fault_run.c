@@ -50,7 +50,7 @@ static bool matches_cmd(const struct fault_rule *r, const struct conn *c, const 
 	if (!is(r->qid, qid) || (r->is_io_only && !qid))
 		return false;
 	if (r->opc < 0 && r->fctype < 0 && r->cid < 0 && r->nsid < 0 && r->cns < 0 &&
-	    r->fid < 0 && r->lid < 0 && r->prop < 0)
+	    r->fid < 0 && r->lid < 0 && r->prop < 0 && r->bit12 < 0)
 		return true;
 	if (!cmd)
 		return false;
@@ -59,6 +59,8 @@ static bool matches_cmd(const struct fault_rule *r, const struct conn *c, const 
 	if (r->fctype >= 0 && (!cmd->is_fabrics || !is(r->fctype, cmd->sqe[4])))
 		return false;
 	if (r->prop >= 0 && (!cmd->is_fabrics || !is(r->prop, sqe_dw(cmd, 11))))
+		return false;
+	if (r->bit12 >= 0 && !(sqe_dw(cmd, 12) >> (r->bit12 & 31) & 1))
 		return false;
 	return is(r->cns, sqe_dw(cmd, 10) & 0xff) && is(r->fid, sqe_dw(cmd, 10) & 0xff) &&
 	       is(r->lid, sqe_dw(cmd, 10) & 0xff);
@@ -88,6 +90,7 @@ static bool fires(struct fault_rule *r)
 struct build {
 	uint8_t hdgst, ddgst;		/* 0, 'b'ad, 'k'eep */
 	uint32_t cut;			/* bytes taken off the end */
+	uint32_t pad;			/* more bytes than the alignment asks for before the data */
 	unsigned int nsets;
 	const struct fault_set *sets[RULES_PER_PDU];	/* one list per DO_SET or DO_INJECT */
 };
@@ -141,13 +144,21 @@ static void apply_sets(const struct fault_set *s, struct pdu_out *p, uint8_t *da
  */
 static uint8_t *flatten(struct conn *c, struct pdu_out *p, const struct build *b, uint32_t *len)
 {
-	uint32_t head = tx_finish_head(c, p), pdo = p->head[3], start = pdo ? pdo : head;
+	uint32_t head = tx_finish_head(c, p), pdo = p->head[3], start;
 	bool has_hd = head > p->hlen, has_dd = p->head[1] & NOFI_PDU_F_DDGST;
-	uint8_t *out = calloc(1, start + p->len + NOFI_DIGEST_LEN);
 	uint32_t hd, dd = 0;
+	uint8_t *out;
 
+	if (pdo && pdo + b->pad <= UINT8_MAX) {
+		pdo += b->pad;
+		p->head[3] = (uint8_t)pdo;
+		nofi_put32(p->head + 4, nofi_get32(p->head + 4) + b->pad);
+	}
+	start = pdo ? pdo : head;
+	out = calloc(1, start + p->len + NOFI_DIGEST_LEN);
 	if (!out)
 		return NULL;
+	memset(out, 0xa5, start);	/* the pad: hosts must ignore it (T-1) */
 	if (p->data)
 		memcpy(out + start, p->data, p->len);
 	hd = nofi_crc32c(p->head, p->hlen);
@@ -349,8 +360,7 @@ struct fault_verdict fault_in(struct conn *c, enum fault_event ev, struct cmd *c
 			} else if (a->verb == DO_DELAY && ev == FAULT_CMD) {
 				v.delay_ms = (uint32_t)a->arg[0];
 			} else {
-				do_common(c, a, cmd, cmd ? cmd->sqe : NULL,
-					  cmd ? NOFI_SQE_LEN : 0);
+				do_common(c, a, cmd, NULL, 0);
 			}
 			if (c->state == CONN_DEAD)
 				return v;
@@ -407,6 +417,9 @@ static bool act_out(struct conn *c, struct fault_rule *r, struct pdu_out *p, str
 			break;
 		case DO_CUT:
 			b->cut = (uint32_t)a->arg[0];
+			break;
+		case DO_PAD:
+			b->pad = (uint32_t)a->arg[0];
 			break;
 		case DO_STATUS:
 			nofi_put16(p->head + 22, (uint16_t)(a->arg[0] << 1));

@@ -2,6 +2,7 @@
 /* Listening sockets: MPTCP where the kernel has it, which serve TCP clients too. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -59,6 +60,24 @@ static bool is_mptcp_conn(int fd, bool may_be)
 	return v;
 }
 
+/*
+ * Out of descriptors, a waiting connection would wake us for ever: a reserve
+ * lets us take it and hang up.
+ */
+static int reserve = -1;
+
+static void refuse_one(int listen_fd)
+{
+	int fd;
+
+	if (reserve >= 0)
+		close(reserve);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static void on_accept(struct io *io, uint32_t events)
 {
 	struct listener *l = container_of(io, struct listener, io);
@@ -70,8 +89,11 @@ static void on_accept(struct io *io, uint32_t events)
 		int fd = accept4(io->fd, (struct sockaddr *)&peer, &plen,
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (fd < 0)
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE)
+				refuse_one(io->fd);
 			return;
+		}
 		describe(&peer, pa, sizeof(pa), pp, sizeof(pp));
 		local = peer;
 		getsockname(fd, (struct sockaddr *)&local, &llen);
@@ -165,6 +187,8 @@ int listen_add(const char *spec, char *err, size_t errlen)
 	l->is_ipv6 = ss.ss_family == AF_INET6;
 	l->is_wildcard = !strcmp(l->addr, "0.0.0.0") || !strcmp(l->addr, "::");
 	l->io.fn = on_accept;
+	if (reserve < 0)
+		reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	rc = loop_add(&l->io, EPOLLIN);
 	if (rc) {
 		snprintf(err, errlen, "cannot watch the socket of %s: %s", spec, strerror(-rc));
@@ -203,4 +227,7 @@ void listen_close_all(void)
 		loop_del(&l->io);
 		free(l);
 	}
+	if (reserve >= 0)
+		close(reserve);
+	reserve = -1;
 }

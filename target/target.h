@@ -164,7 +164,10 @@ struct cmd {
 	struct cmd *wait_next;
 };
 
-/* A CapsuleCmd arrived with incap_len bytes to follow. NULL: the connection died. */
+/*
+ * A CapsuleCmd arrived, incap_len bytes follow; its common header lies before sqe.
+ * Returns the command if it takes that data, NULL if there is none or the connection died.
+ */
 struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap_len);
 void cmd_incapsule_done(struct cmd *cmd, bool is_bad_digest);
 void cmd_h2c_done(struct cmd *cmd, struct r2t *r, bool is_bad_digest);
