@@ -46,7 +46,8 @@ SHAPES = {
                                        {'success', 'c2hdata'}),
     'SQ flow control off without SUCCESS': (['--success=off'], {'disable_sqflow': 'on'}, '4k-64k',
                                             {'c2hdata'}),
-    'CPDA 7': (['--cpda=7', '--in-capsule=8192'], {}, '4k-64k', {'incapsule', 'h2cdata'}),
+    'CPDA 7': (['--cpda=7', '--in-capsule=8192'], {}, '4k-64k',
+               {'incapsule', 'h2cdata', 'padded'}),
 }
 
 

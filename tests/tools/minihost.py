@@ -254,7 +254,7 @@ class Queue:
 
     def enable(self, cc=0x460001):
         self.prop_set(0x14, cc)
-        end = time.monotonic() + 10
+        end = time.monotonic() + self.sock.gettimeout()
         while not self.prop_get(0x1C) & 1:
             need(time.monotonic() < end, "CSTS.RDY never set")
 
