@@ -255,6 +255,7 @@ void rig_on_event(void *arg, const struct nof_event *ev)
 	if (ev->type != NOF_EVENT_CTRL_STATE || ev->state != NOF_CTRL_FAILED)
 		return;
 	r->failures++;
+	r->failure_error = ev->error;
 	snprintf(r->failure, sizeof(r->failure), "%s", ev->detail);
 	if (!ev->error || strlen(ev->detail) < 15)
 		wrong(r, "FAILED event with error %d and \"%s\"", ev->error, ev->detail);
@@ -386,6 +387,7 @@ void rig_run_case(struct rig *r)
 	const struct rig_case *k = r->arg;
 	uint32_t len = k->len ? k->len : 4096;
 	uint8_t *buf = calloc(1, len);
+	const char *says;
 	int e;
 
 	rig_target(r, k->target, k->fault);
@@ -394,12 +396,17 @@ void rig_run_case(struct rig *r)
 		fail_msg("opening failed with %d: %s", e, r->last->detail);
 	if (!e)
 		e = act(r, k, buf, len);
+	says = r->last ? r->last->detail : "";
+	if (k->is_after) {
+		assert_int_equal(e, 0);
+		RIG_UNTIL(r, r->failures);
+		e = r->failure_error;
+		says = r->failure;
+	}
 	if (e != k->error)
-		fail_msg("ended with %d, want %d: %s", e, k->error,
-			 r->last ? r->last->detail : "");
-	if (k->says && (!r->last || !strstr(r->last->detail, k->says)))
-		fail_msg("want a sentence with \"%s\", got \"%s\"", k->says,
-			 r->last ? r->last->detail : "");
+		fail_msg("ended with %d, want %d: %s", e, k->error, says);
+	if (k->says && !strstr(says, k->says))
+		fail_msg("want a sentence with \"%s\", got \"%s\"", k->says, says);
 	if (k->fes == CLEAN) {
 		rig_control(r, "clear");
 		assert_int_equal(act(r, k, buf, len), 0);

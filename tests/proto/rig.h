@@ -86,7 +86,8 @@ struct rig {
 	struct rig_op *last;		/* the one that completed last */
 	unsigned inflight;		/* accepted and not completed */
 	unsigned failures;		/* NOF_CTRL_FAILED events */
-	char failure[RIG_DETAIL];	/* sentence of the last one */
+	int failure_error;		/* of the last one */
+	char failure[RIG_DETAIL];	/* its sentence */
 	char wrong[256];		/* what a callback found wrong; "" = nothing */
 	bool is_submitting;		/* no completion may come now */
 };
@@ -107,6 +108,8 @@ int rig_main_once(const char *group, const struct rig_test *tests, size_t count,
 
 /* Starts it with options separated by blanks, and a fault script; NULL: none. */
 void rig_target(struct rig *r, const char *options, const char *fault);
+/* Ends it and makes room for another one in the same test. */
+void rig_target_restart(struct rig *r);
 /* A line to its control socket; the answer is valid until the next call. */
 const char *rig_control(struct rig *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Replaces the fault script. */
@@ -206,6 +209,7 @@ struct rig_case {
 	enum rig_action act;	/* what is done; the last step must end with error */
 	uint32_t len;		/* bytes of I/O; 0 = 4096 */
 	int error;
+	bool is_after;		/* the last step succeeds; error is what ends the controller then */
 	/*
 	 * What the target must have received: an H2CTermReq with this FES and FEI,
 	 * NO_TERM: the connection was closed without one, ANY_TERM: not looked at,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The target's side of the rig: the process and its control socket. */
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -12,7 +13,7 @@
 #include "rig.h"
 #include "rig_target.h"
 
-enum { MAX_ARGS = 48 };
+enum { MAX_ARGS = 2048 };
 
 static void exec_target(struct rig *r, const char *options, const char *fault, int ready,
 			pid_t parent)
@@ -41,7 +42,7 @@ static void exec_target(struct rig *r, const char *options, const char *fault, i
 		argv[n++] = p;
 	argv[n] = NULL;
 	/* stdout is the test's TAP. */
-	dup2(2, 1);
+	dup2(open("/dev/null", O_WRONLY), 1);
 	execv(path ? path : "nvmf-target", argv);
 	fprintf(stderr, "cannot start NOF_TARGET=%s: %s\n", path ? path : "", strerror(errno));
 	_exit(126);
@@ -286,4 +287,11 @@ void rig_target_kill(struct rig *r)
 		rmdir(r->dir);
 		*r->dir = 0;
 	}
+}
+
+void rig_target_restart(struct rig *r)
+{
+	rig_target_end(r);
+	rig_target_kill(r);
+	r->was_killed = false;
 }

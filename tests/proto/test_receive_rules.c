@@ -91,7 +91,7 @@ static void t_good_before_bad(struct rig *r)
 static void t_all_queues_end(struct rig *r)
 {
 	struct nof_chan *other;
-	struct rig_op *op[6];
+	struct rig_op *ops[6];
 	char buf[6][512];
 
 	rig_target(r, NULL, "on=read do=drop");
@@ -101,7 +101,7 @@ static void t_all_queues_end(struct rig *r)
 	for (int i = 0; i < 6; i++) {
 		struct nof_chan *c = i & 1 ? other : r->chan;
 
-		op[i] = RIG_SUBMIT(r, nof_read(c, buf[i], 512, 0, 0, rig_done, op));
+		ops[i] = RIG_SUBMIT(r, nof_read(c, buf[i], 512, 0, 0, rig_done, op));
 	}
 	nof_loop_flush(r->loop);
 	RIG_UNTIL(r, rig_stat(r, "faults_fired") == 6);
@@ -109,7 +109,7 @@ static void t_all_queues_end(struct rig *r)
 	RIG_SUBMIT(r, nof_flush(other, rig_done, op));
 	rig_finish_all(r);
 	for (int i = 0; i < 6; i++)
-		assert_int_equal(op[i]->error, -ECONNRESET);
+		assert_int_equal(ops[i]->error, -ECONNRESET);
 	RIG_UNTIL(r, r->failures == 1);
 	assert_int_equal(nof_ctrl_get_state(r->ctrl), NOF_CTRL_FAILED);
 	nof_chan_close(other);
@@ -217,8 +217,8 @@ static const struct rig_test tests[] = {
 	/* line 5: CapsuleResp */
 	BAD_RESP("cid_never_used", "cid+=1", 20, "not outstanding"),
 	BAD_RESP("cid_ffff", "cid=0xffff", 20, "not outstanding"),
-	RIG_CASE("line5_twice", .fault = "on=resp for=read do=dup", .act = ACT_READ_WRITE,
-		 .error = -EPROTO, .fes = 1, .fei = 20, .says = "not outstanding"),
+	RIG_CASE("line5_twice", .fault = "on=resp for=read do=dup", .act = ACT_READ,
+		 .is_after = true, .error = -EPROTO, .fes = 1, .fei = 20, .says = "not outstanding"),
 	RIG_CASE("line5_phase_bit", .fault = "on=resp do=set:phase=1", .act = ACT_READ_WRITE,
 		 .fes = CLEAN),
 	RIG_CASE("line5_write_before_its_data", .target = "--in-capsule=0", .act = ACT_WRITE,
@@ -228,17 +228,17 @@ static const struct rig_test tests[] = {
 		 .uri = "max_r2t=1", .act = ACT_WRITE, .fault = "on=r2t nth=3 do=inject:resp,drop",
 		 .error = -EPROTO, .fes = 2, .says = "before all of its data"),
 	RIG_CASE("line5_write_fails_before_its_data", .target = "--in-capsule=0",
-		 .act = ACT_WRITE, .fault = "on=write do=status:0x80", .error = -EIO,
+		 .act = ACT_WRITE, .fault = "on=write do=status:6", .error = -EIO,
 		 .fes = CLEAN),
 	RIG_CASE("line5_success_with_dnr_before_data", .target = "--in-capsule=0",
 		 .act = ACT_WRITE, .fault = "on=write do=inject:resp:status=0x4000,drop",
 		 .error = -EPROTO, .fes = 2),
 	{ "line5_old_generation", t_old_generation },
 	/* line 6: after completion */
-	RIG_CASE("line6_data_after_completion", .act = ACT_READ_WRITE,
+	RIG_CASE("line6_data_after_completion", .act = ACT_READ, .is_after = true,
 		 .fault = "on=resp for=read do=send,inject:c2hdata:len=512", .error = -EPROTO,
 		 .fes = 1, .fei = 8, .says = "not outstanding"),
-	RIG_CASE("line6_r2t_after_completion", .target = "--in-capsule=0", .act = ACT_READ_WRITE,
+	RIG_CASE("line6_r2t_after_completion", .act = ACT_READ, .is_after = true,
 		 .fault = "on=resp for=read do=send,inject:r2t:length=512", .error = -EPROTO,
 		 .fes = 1, .fei = 8, .says = "not outstanding"),
 	/* line 7: events */
