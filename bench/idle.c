@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Opens many connections, leaves them alone, and counts what that costs: how often poll() on
- * the loop's fd returns, how often any thread of the process is switched in, and the CPU used.
+ * the loop's fd returns, how often any thread of the process is switched in, and the CPU used;
+ * and, by the bytes on the admin connections, how many Keep Alive commands were sent meanwhile.
  * Each controller given is two connections, the admin queue and one I/O queue.
  */
 #include <nof.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+
+#define CAPSULE_LEN 72	/* a command without data and digests, as Keep Alive is */
 
 struct peer {
 	struct nof_ctrl *ctrl;
@@ -75,6 +78,24 @@ static double cpu_s(void)
 	       (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 }
 
+/* Bytes sent on all admin queues so far: the only thing there while idle is Keep Alive. */
+static int admin_bytes(const struct peer *peers, unsigned int n, uint64_t *bytes)
+{
+	unsigned int i;
+	int err;
+
+	*bytes = 0;
+	for (i = 0; i < n; i++) {
+		struct nof_transport t = { .size = sizeof(t) };
+
+		err = nof_ctrl_get_transport(peers[i].ctrl, &t);
+		if (err)
+			return err;
+		*bytes += t.bytes_sent;
+	}
+	return 0;
+}
+
 /* Polls and processes for some seconds; counts the returns of poll() that found something. */
 static int idle(struct nof_loop *loop, double seconds, unsigned int *wakes)
 {
@@ -120,12 +141,16 @@ static int measure(struct nof_loop *loop, struct peer *peers, unsigned int n, do
 {
 	struct nof_ctrl_info info = { .size = sizeof(info) };
 	unsigned int wakes = 0, settling = 0;
+	uint64_t before, after;
 	double cpu, start, took;
 	long sw;
 	int err;
 
 	/* What set-up left behind (late acknowledgements, first timers) is not idleness. */
 	err = idle(loop, 1, &settling);
+	if (err)
+		return err;
+	err = admin_bytes(peers, n, &before);
 	if (err)
 		return err;
 	cpu = cpu_s();
@@ -137,13 +162,18 @@ static int measure(struct nof_loop *loop, struct peer *peers, unsigned int n, do
 	took = now_s() - start;
 	sw = switches() - sw;
 	cpu = cpu_s() - cpu;
+	err = admin_bytes(peers, n, &after);
+	if (err)
+		return err;
 	err = nof_ctrl_get_info(peers[0].ctrl, &info);
 	if (err)
 		return err;
 	printf("{\"engine\": \"%s\", \"controllers\": %u, \"connections\": %u, "
-	       "\"seconds\": %.3f, \"keep_alive_ms\": %u, \"wakeups\": %u, \"switches\": %ld, "
-	       "\"cpu_s\": %.6f, \"lost\": %u}\n", nof_loop_engine(loop), n, 2 * n, took,
-	       info.keep_alive_ms, wakes, sw, cpu, lost);
+	       "\"seconds\": %.3f, \"keep_alive_ms\": %u, \"keep_alives\": %llu, "
+	       "\"wakeups\": %u, \"switches\": %ld, \"cpu_s\": %.6f, \"lost\": %u}\n",
+	       nof_loop_engine(loop), n, 2 * n, took, info.keep_alive_ms,
+	       (unsigned long long)((after - before + CAPSULE_LEN - 1) / CAPSULE_LEN), wakes, sw,
+	       cpu, lost);
 	return 0;
 }
 

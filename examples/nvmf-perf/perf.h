@@ -150,12 +150,14 @@ struct run {
 	unsigned int worker_count;
 	pthread_mutex_t lock; /* everything down to first */
 	pthread_cond_t changed;
-	enum perf_phase phase;		      /* what the workers may do now */
-	unsigned int close_turn;	      /* PHASE_CLOSE: the worker that may close */
-	uint64_t io_errors, verify_errors;    /* I/Os that failed, blocks that mismatched */
-	uint64_t other_errors;		      /* set-up, connections, loops */
-	char first[640];		      /* sentence of the first error, "" = none */
-	bool stop;			      /* atomic: no more submissions */
+	enum perf_phase phase;		   /* what the workers may do now */
+	unsigned int open_turn;		   /* counts queues opened, over all workers */
+	bool is_given_up;		   /* a thread is missing: nobody may wait for its turn */
+	unsigned int close_turn;	   /* PHASE_CLOSE: the worker that may close */
+	uint64_t io_errors, verify_errors; /* I/Os that failed, blocks that mismatched */
+	uint64_t other_errors;		   /* set-up, connections, loops */
+	char first[640];		   /* sentence of the first error, "" = none */
+	bool stop;			   /* atomic: no more submissions */
 	uint64_t started, measured, deadline; /* ns; deadline UINT64_MAX without --runtime */
 	uint64_t ended;			      /* ns of the last good completion, or of the end */
 	double cpu_user, cpu_sys;	      /* seconds of the process, measured part */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Threads and phases. Each worker is a thread with a loop and the queues on it; worker 0 is the
- * main thread, whose loop also carries the controllers. Workers open and close their queues one
- * after the other, and run the load together.
+ * main thread, whose loop also carries the controllers. Queues are opened one after the other, and
+ * closed worker by worker; the load runs on all of them together.
  */
 #include <errno.h>
 #include <poll.h>
@@ -91,18 +91,50 @@ static int worker_open(struct worker *w, enum nof_engine engine)
 	return 0;
 }
 
-static int worker_open_queues(struct worker *w)
+/* False when opening was given up. */
+static bool take_turn(struct run *run, unsigned int turn)
 {
-	unsigned int i;
+	bool is_mine;
 
-	for (i = 0; i < w->queue_count; i++)
-		if (queue_open(w->queues[i]) < 0)
-			return -1;
+	pthread_mutex_lock(&run->lock);
+	while (run->open_turn != turn && !run->is_given_up)
+		pthread_cond_wait(&run->changed, &run->lock);
+	is_mine = !run->is_given_up;
+	pthread_mutex_unlock(&run->lock);
+	return is_mine;
+}
+
+static void pass_turn(struct run *run)
+{
+	pthread_mutex_lock(&run->lock);
+	run->open_turn++;
+	pthread_cond_broadcast(&run->changed);
+	pthread_mutex_unlock(&run->lock);
+}
+
+/*
+ * One queue at a time in the whole program, so that at most one thread is busy with a controller,
+ * and each worker one before any gets a second: when the controller grants fewer than there are,
+ * the later ones share what their own loop has.
+ */
+static void worker_open_queues(struct worker *w)
+{
+	struct run *run = w->run;
+	unsigned int i, n = run->worker_count, rounds = run->workers[0].queue_count;
+
 	w->clock_every = 1;
-	for (i = 0; i < w->queue_count; i++)
-		if (w->queues[i]->depth > CLOCK_EXACT)
-			w->clock_every = CLOCK_BATCH;
-	return 0;
+	for (i = 0; i < rounds && take_turn(run, i * n + w->index); i++) {
+		/* Keep alives, while many queues are being connected. */
+		if (w->index == 0)
+			nof_loop_process(w->loop);
+		if (i < w->queue_count && !run_stopped(run)) {
+			if (queue_open(w->queues[i]) < 0)
+				run_stop(run);
+			else if (w->queues[i]->depth > CLOCK_EXACT)
+				w->clock_every = CLOCK_BATCH;
+		}
+		pass_turn(run);
+	}
 }
 
 static void take_usage(double *user, double *sys)
@@ -290,8 +322,9 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 	enum perf_phase phase;
 
-	if (worker_open(w, w->run->jobs[0].opts.engine) < 0 || worker_open_queues(w) < 0)
+	if (worker_open(w, w->run->jobs[0].opts.engine) < 0)
 		run_stop(w->run);
+	worker_open_queues(w);
 	finish(w, PHASE_OPEN);
 	phase = next_phase(w, PHASE_OPEN);
 	if (phase == PHASE_LOAD) {
@@ -346,35 +379,50 @@ static void drive_all(struct run *run, enum perf_phase phase)
 	w->phase = phase;
 }
 
-/* One after the other, so that at most one thread is busy with a controller. */
-static int start_threads(struct run *run, unsigned int *started)
+static void give_up(struct run *run)
+{
+	run_stop(run);
+	pthread_mutex_lock(&run->lock);
+	run->is_given_up = true;
+	pthread_cond_broadcast(&run->changed);
+	pthread_mutex_unlock(&run->lock);
+}
+
+static void start_threads(struct run *run, unsigned int *started)
 {
 	sigset_t all, old;
-	unsigned int i;
-	int ret;
+	int ret = 0;
 
 	/* Signals are the main thread's: it alone looks for them. */
 	sigfillset(&all);
-	for (i = 1; i < run->worker_count; i++) {
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		ret = pthread_create(&run->workers[i].thread, NULL, worker_main, &run->workers[i]);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-		if (ret) {
-			run_error(run, &run->other_errors, "thread %u could not be created: %s.", i,
-				  strerror(ret));
-			return -1;
-		}
-		*started = i + 1;
-		pthread_mutex_lock(&run->lock);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (ret == 0 && *started < run->worker_count) {
+		struct worker *w = &run->workers[*started];
+
+		ret = pthread_create(&w->thread, NULL, worker_main, w);
+		*started += ret == 0;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ret == 0)
+		return;
+	run_error(run, &run->other_errors, "thread %u could not be created: %s.", *started,
+		  strerror(ret));
+	give_up(run);
+}
+
+/* Returns once no worker opens anything any more. */
+static int open_all(struct run *run, unsigned int *threads)
+{
+	unsigned int i;
+
+	start_threads(run, threads);
+	worker_open_queues(&run->workers[0]);
+	pthread_mutex_lock(&run->lock);
+	for (i = 1; i < *threads; i++)
 		while (!run->workers[i].is_open)
 			pthread_cond_wait(&run->changed, &run->lock);
-		pthread_mutex_unlock(&run->lock);
-		if (run_stopped(run))
-			return -1;
-		/* Keep alives while many queues are being connected. */
-		nof_loop_process(run->workers[0].loop);
-	}
-	return 0;
+	pthread_mutex_unlock(&run->lock);
+	return run_stopped(run) ? -1 : 0;
 }
 
 static bool is_same_namespace(const struct job *a, const struct job *b)
@@ -421,7 +469,7 @@ static int set_up(struct run *run, const struct nof_opts *opts, unsigned int *th
 			return ret > 0 ? ret : TOOL_FAILED;
 	}
 	divide_namespaces(run);
-	if (worker_open_queues(w) < 0 || start_threads(run, threads) < 0)
+	if (open_all(run, threads) < 0)
 		return TOOL_FAILED;
 	run->engine = nof_loop_engine(w->loop);
 	snprintf(run->engine_reason, sizeof(run->engine_reason), "%s",
