@@ -13,7 +13,7 @@
 #include "target.h"
 #include "pdu/crc32c.h"
 
-enum { MERGE_MS = 200, SPLITAT_MS = 2, DEPTH = 8, RULES_PER_PDU = 64 };
+enum { MERGE_MS = 200, SPLITAT_MS = 2, DEPTH = 8, RULES_PER_PDU = 256 };
 
 /* A rule on C2HTermReq that itself terminates would never end. */
 static int depth;

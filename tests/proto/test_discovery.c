@@ -135,7 +135,8 @@ static void t_numrec_endless(struct rig *r)
 {
 	struct nof_discovery_log *log = NULL;
 
-	rig_target(r, "--endless-log", LOG "do=set:data64[8]=0xffffffffffffffff");
+	rig_target(r, NULL, LOG "do=set:data64[8]=0xffffffffffffffff; on=log lid=0x70 nth=2-1025 "
+		   "do=inject:c2hdata:len=4096,inject:resp,drop");
 	assert_int_equal(rig_connect(r, DISCOVERY), 0);
 	assert_int_equal(get_log(r, &log), 0);
 	assert_int_equal(log->count, 4096);
