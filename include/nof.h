@@ -76,6 +76,8 @@ struct nof_chan;
 
 /* ------------------------------------------------------------------------
  * Version and errors
+ *
+ * Thread: any.
  * ------------------------------------------------------------------------ */
 
 /* "0.1.0": the library that runs, not the header. Any thread. */
@@ -121,6 +123,9 @@ typedef void nof_done_fn(void *arg, const struct nof_completion *c);
 
 /* ------------------------------------------------------------------------
  * Loop
+ *
+ * Thread: a loop's calls come from one thread at a time; nof_loop_wake() and
+ * nof_loop_stop() from any. nof_loop_new() and _free(): any, nobody else using it.
  * ------------------------------------------------------------------------ */
 
 enum nof_engine {
@@ -219,6 +224,8 @@ NOF_API const char *nof_loop_engine_reason(const struct nof_loop *loop);
  * HOST is a name, an IPv4 address, or an IPv6 address in brackets. PORT is 4420,
  * or 8009 for the discovery NQN. Without a SUBNQN the discovery NQN is meant.
  * nvmf-tcp:// is accepted for nvme+tcp://. Keys are those of nof_opts_set().
+ *
+ * Thread: any; plain data, one thread at a time per struct.
  * ------------------------------------------------------------------------ */
 
 #define NOF_DISCOVERY_NQN "nqn.2014-08.org.nvmexpress.discovery"
@@ -295,6 +302,8 @@ NOF_API int nof_uri_format(const struct nof_opts *opts, char *buf, size_t len);
 
 /* ------------------------------------------------------------------------
  * Controller
+ *
+ * Thread: all calls on a controller, and its callbacks, are of its loop's thread.
  * ------------------------------------------------------------------------ */
 
 enum nof_ctrl_state {
@@ -396,6 +405,8 @@ NOF_API int nof_ctrl_get_nsids(const struct nof_ctrl *ctrl, uint32_t *nsids, siz
 
 /* ------------------------------------------------------------------------
  * Discovery
+ *
+ * Thread: the controller's loop's; nof_discovery_free(): any.
  * ------------------------------------------------------------------------ */
 
 struct nof_discovery_entry {
@@ -434,6 +445,9 @@ NOF_API void nof_discovery_free(struct nof_discovery_log *log);
 
 /* ------------------------------------------------------------------------
  * Namespace
+ *
+ * Thread: nof_ns_open() the controller's loop's; a namespace that is open never
+ * changes, the other calls may come from any thread.
  * ------------------------------------------------------------------------ */
 
 /*
@@ -484,6 +498,10 @@ NOF_API int nof_ns_get_info(const struct nof_ns *ns, struct nof_ns_info *info);
 
 /* ------------------------------------------------------------------------
  * Channel
+ *
+ * Thread: all calls on a channel, and its callbacks, are of the thread of the loop
+ * it was opened on. Channels of one controller on different loops do not disturb
+ * each other: their threads may open, use and close them at the same time.
  * ------------------------------------------------------------------------ */
 
 /*
@@ -498,8 +516,11 @@ NOF_API int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_c
 NOF_API int nof_chan_open_sync(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **chan);
 
 /*
- * Closes a channel; what is in flight on it completes with ECANCELED before this
- * returns. A queue that no channel uses any more is closed. NULL is accepted.
+ * Closes a channel. A queue that no other channel uses is closed with it: what is
+ * in flight completes with ECANCELED before this returns. On a shared queue, what
+ * has been sent runs to its end (its buffers are still in use): this waits for it,
+ * or, called inside a callback, returns at once and the rest completes later, as
+ * it would have; the handle is gone in every case. NULL is accepted.
  */
 NOF_API void nof_chan_close(struct nof_chan *chan);
 
@@ -521,6 +542,8 @@ NOF_API uint32_t nof_chan_get_inflight(const struct nof_chan *chan);
  * of the current process call. Submit errors: EAGAIN (too many open, wait for a
  * completion), ENOTCONN (queue lost), EOPNOTSUPP (the controller cannot), EROFS,
  * EINVAL, ERANGE.
+ *
+ * Thread: the channel's loop's.
  * ------------------------------------------------------------------------ */
 
 enum nof_io_flag {
@@ -574,6 +597,8 @@ NOF_API int nof_pdeallocate(struct nof_chan *chan, uint64_t len, uint64_t offset
 
 /* ------------------------------------------------------------------------
  * Transport: what a queue's connection really is
+ *
+ * Thread: the channel's or the controller's loop's. Makes a few system calls.
  * ------------------------------------------------------------------------ */
 
 #define NOF_SUBFLOWS_MAX 8

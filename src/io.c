@@ -358,7 +358,8 @@ static int check_range(const struct nof_ns *ns, enum opcode opcode, uint64_t len
 				 (unsigned long long)*blocks, (unsigned long long)*slba, ns->nsid,
 				 (unsigned long long)ns->nblocks, 1u << ns->lba_shift);
 	if (opcode != OP_READ && opcode != OP_COMPARE && ns->is_read_only)
-		return nofi_fail(-EROFS, "%s: namespace %u is write protected", op_name(opcode),
+		return nofi_fail(-EROFS, "%s: namespace %u is write protected: "
+				 "the target offers it for reading only", op_name(opcode),
 				 ns->nsid);
 	return 0;
 }

@@ -58,7 +58,8 @@ struct fault_action {
 
 struct fault_rule {
 	enum fault_event event;
-	int64_t qid, opc, fctype, cid, nsid, cns, fid, lid, prop, bit12, status, conn;	/* -1: any */
+	/* conditions, -1: any */
+	int64_t qid, opc, fctype, cid, nsid, cns, fid, lid, prop, bit12, status, conn;
 	bool is_io_only;		/* qid=io */
 	uint64_t nth;			/* first match that fires, 1 by default */
 	uint64_t last;			/* last one that fires */

@@ -355,7 +355,8 @@ bool ns_equal(struct ns *ns, uint64_t off, const void *data, uint32_t len, uint1
 
 static void zero_mem(struct ns *ns, uint64_t off, uint64_t len)
 {
-	uint64_t a = (off + PAGE - 1) & ~(uint64_t)(PAGE - 1), b = (off + len) & ~(uint64_t)(PAGE - 1);
+	uint64_t mask = ~(uint64_t)(PAGE - 1);
+	uint64_t a = (off + PAGE - 1) & mask, b = (off + len) & mask;
 
 	if (b <= a) {
 		memset(ns->map + off, 0, len);

@@ -253,7 +253,7 @@ struct conn {
 	uint32_t maxr2t;		/* R2Ts per command: min(ours, host's) */
 
 	enum rx_state rx;
-	uint8_t head[HEAD_MAX];		/* header pieces, when not contiguous in the staging buffer */
+	uint8_t head[HEAD_MAX];		/* header pieces that came one by one */
 	uint32_t head_have;
 	uint32_t rx_left;		/* bytes left of pad, data or digest */
 	uint8_t rx_pad;			/* pad bytes before the data */

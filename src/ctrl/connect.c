@@ -54,6 +54,7 @@ int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t stat
 {
 	uint16_t ipo = (uint16_t)result;
 	bool is_data = result & 0x10000;
+	char host[sizeof(opts->traddr) + sizeof(opts->trsvcid) + 4];
 
 	switch (status & 0x7ff) {
 	case 0x180:
@@ -72,7 +73,7 @@ int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t stat
 			return nofi_err_set(err, -ENOENT, "the target %s knows no subsystem named "
 					    "\"%s\"; its discovery service lists those it has: "
 					    "nvmf-info nvme+tcp://%s", opts->traddr, opts->subnqn,
-					    opts->traddr);
+					    nofi_text_host(opts, "4420", host, sizeof(host)));
 		if (is_data && ipo >= 512)
 			return nofi_err_set(err, -EACCES,
 					    "the target does not accept the host NQN "
@@ -84,7 +85,8 @@ int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t stat
 	case 0x183:
 		return nofi_err_set(err, -EAGAIN, "Connect of queue %u: the target's configuration "
 				    "has changed and it asks to look at its discovery log again: "
-				    "nvmf-info nvme+tcp://%s", qid, opts->traddr);
+				    "nvmf-info nvme+tcp://%s", qid,
+				    nofi_text_host(opts, "4420", host, sizeof(host)));
 	case 0x184:
 		return nofi_err_set(err, -EACCES, "the subsystem \"%s\" does not allow this host "
 				    "(\"%s\"); add that name to its list of hosts, or set hostnqn",

@@ -134,6 +134,7 @@ static void end(struct nofi_op *op)
 int nof_discovery_get(struct nof_ctrl *ctrl, struct nof_discovery_log **log, nof_done_fn *done,
 		      void *arg)
 {
+	char host[sizeof(ctrl->opts.traddr) + sizeof(ctrl->opts.trsvcid) + 4];
 	struct log_op *o;
 	int r;
 
@@ -142,7 +143,8 @@ int nof_discovery_get(struct nof_ctrl *ctrl, struct nof_discovery_log **log, nof
 	if (ctrl->is_known && !ctrl->ident.is_discovery)
 		return nofi_fail(-EOPNOTSUPP, "nof_discovery_get: \"%s\" is not a discovery "
 				 "controller; connect to nvme+tcp://%s without an NQN",
-				 ctrl->opts.subnqn, ctrl->opts.traddr);
+				 ctrl->opts.subnqn,
+				 nofi_text_host(&ctrl->opts, NULL, host, sizeof(host)));
 	o = calloc(1, sizeof(*o));
 	if (o)
 		o->log = calloc(1, sizeof(*o->log));

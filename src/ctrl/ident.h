@@ -98,6 +98,12 @@ void nofi_discovery_decode(const uint8_t raw[1024], struct nof_discovery_entry *
 /* Copies a blank or NUL padded field: printable ASCII, others become '?'. dst has len+1 bytes. */
 void nofi_text_copy(char *dst, const uint8_t *src, size_t len);
 
+/*
+ * HOST, or HOST:PORT, as it stands in a URI: [] around IPv6. port is for opts without one; NULL:
+ * none is shown then. Returns buf.
+ */
+const char *nofi_text_host(const struct nof_opts *opts, const char *port, char *buf, size_t len);
+
 /* The namespace a user names. */
 enum nofi_ns_key { NOFI_NS_ANY, NOFI_NS_NSID, NOFI_NS_UUID, NOFI_NS_NGUID, NOFI_NS_EUI64 };
 struct nofi_ns_name {

@@ -197,6 +197,7 @@ static void end(struct nofi_op *op)
 int nof_ns_open(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns, nof_done_fn *done,
 		void *arg)
 {
+	char host[sizeof(ctrl->opts.traddr) + sizeof(ctrl->opts.trsvcid) + 4];
 	struct nofi_err err;
 	struct ns_op *o;
 	int r;
@@ -218,7 +219,7 @@ int nof_ns_open(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns, nof_d
 		r = nofi_fail(-ENODEV,
 			      "nof_ns_open: a discovery controller has no namespaces; name a "
 			      "subsystem: nvme+tcp://%s/NQN",
-			      ctrl->opts.traddr);
+			      nofi_text_host(&ctrl->opts, NULL, host, sizeof(host)));
 		goto fail;
 	}
 	o->ns = calloc(1, sizeof(*o->ns));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Strings of the network made safe, and the names of namespaces.
+ * Strings of the network made safe, the names of namespaces, and what goes into a URI.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -22,6 +22,17 @@ void nofi_text_copy(char *dst, const uint8_t *src, size_t len)
 	while (n && dst[n - 1] == ' ')
 		n--;
 	dst[n] = '\0';
+}
+
+const char *nofi_text_host(const struct nof_opts *opts, const char *port, char *buf, size_t len)
+{
+	bool is_v6 = strchr(opts->traddr, ':');
+
+	if (opts->trsvcid[0])
+		port = opts->trsvcid;
+	snprintf(buf, len, "%s%s%s%s%s", is_v6 ? "[" : "", opts->traddr, is_v6 ? "]" : "",
+		 port ? ":" : "", port ? port : "");
+	return buf;
 }
 
 static int hex_digit(char c)

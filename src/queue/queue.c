@@ -301,7 +301,8 @@ static void on_ended(struct nofi_sock *s, int res)
 		die_of(q, -ECONNRESET, is_new ?
 		       "the target closed the connection without answering ICReq; is it an "
 		       "NVMe/TCP port, and does it accept this host?" :
-		       "the target closed the connection");
+		       "the target closed the connection: it was stopped, or gave this "
+		       "host up; its log should say why");
 	else
 		die_of(q, res, is_new ? "%s before ICResp; is it an NVMe/TCP port?" :
 		       "receive: %s; the target or the network is gone", strerror(-res));

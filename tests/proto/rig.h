@@ -140,6 +140,15 @@ void rig_turn(struct rig *r, int timeout_ms);
 		rig_check(r);                                                           \
 	} while (0)
 
+/* The same without touching the loop: for what the target does. */
+#define RIG_EVENTUALLY(cond)                                                            \
+	do {                                                                            \
+		uint64_t until_ = rig_now_ms() + RIG_DEADLINE_MS;                       \
+		while (!(cond))                                                         \
+			if (rig_now_ms() >= until_)                                     \
+				fail_msg("waited %d ms for: %s", RIG_DEADLINE_MS, #cond); \
+	} while (0)
+
 /* Fails if a callback found something wrong. */
 void rig_check(struct rig *r);
 void rig_loop(struct rig *r);

@@ -136,7 +136,7 @@ static void t_numrec_endless(struct rig *r)
 	struct nof_discovery_log *log = NULL;
 
 	rig_target(r, NULL, LOG "do=set:data64[8]=0xffffffffffffffff; on=log lid=0x70 nth=2-1025 "
-		   "do=inject:c2hdata:len=4096,inject:resp,drop");
+		   "do=inject:c2hdata:len=4096,status:0");
 	assert_int_equal(rig_connect(r, DISCOVERY), 0);
 	assert_int_equal(get_log(r, &log), 0);
 	assert_int_equal(log->count, 4096);

@@ -187,6 +187,22 @@ static void one_batch_never_overflows(void **state)
 	rig_free(r);
 }
 
+/* Headers alone are one iovec and no reference: the arena is what ends the batch. */
+static void one_batch_never_overflows_its_arena(void **state)
+{
+	struct rig *r = rig_new(&(struct rig_opts){ .qid = 1, .entries = 1001, .hdgst = true });
+	struct rig_pdu p;
+	int i;
+
+	for (i = 0; i < 1000; i++)
+		assert_non_null(rig_read(r, 512));
+	rig_flush(r);
+	for (i = 0; i < 1000; i++)
+		assert_true(rig_next(r, &p));
+	assert_false(rig_next(r, &p));
+	rig_free(r);
+}
+
 /* Adjacent buffers of different commands may share an iovec, not their bytes. */
 static void r2ts_of_several_commands_take_turns(void **state)
 {
@@ -240,6 +256,25 @@ static void t16_response_before_send_done(void **state)
 		assert_int_equal(c->result, 99);
 		rig_free(r);
 	}
+}
+
+/* One batch names the payload more than once: all of it is let go before the caller hears. */
+static void t16_several_pdus_in_one_batch(void **state)
+{
+	struct rig *r = rig_new(&(struct rig_opts){ .maxh2cdata = 4096 });
+	struct rig_cmd *c = rig_write(r, 16384);
+
+	rig_flush(r);
+	rig_put_r2t(r, c->cid, 1, 0, 16384);
+	rig_deliver(r);
+	assert_true(rig_build(r));
+	assert_int_equal(r->m.cmds[c->slot].tx_refs, 4);
+	rig_put_resp(r, c->cid, 0, 0);
+	rig_deliver(r);
+	assert_int_equal(c->done_count, 0);
+	rig_sent(r);
+	assert_int_equal(c->done_count, 1);
+	rig_free(r);
 }
 
 /* A read's capsule is copied into the batch: nothing of the caller's is pinned. */
@@ -376,8 +411,10 @@ int main(void)
 		cmocka_unit_test(t13_r2t_writes_of_every_shape),
 		cmocka_unit_test(pdu_spans_batches),
 		cmocka_unit_test(one_batch_never_overflows),
+		cmocka_unit_test(one_batch_never_overflows_its_arena),
 		cmocka_unit_test(r2ts_of_several_commands_take_turns),
 		cmocka_unit_test(t16_response_before_send_done),
+		cmocka_unit_test(t16_several_pdus_in_one_batch),
 		cmocka_unit_test(t16_reads_do_not_wait_for_the_send),
 		cmocka_unit_test(t16_error_in_the_middle_of_a_pdu),
 		cmocka_unit_test(error_answer_while_r2ts_wait),
