@@ -154,28 +154,6 @@ def run_json(argv, timeout, cpu=None, env=None):
         raise BenchError(f"{' '.join(argv)} printed no JSON document: {err}") from None
 
 
-def find_key(doc, name):
-    """The first value of a key of that name anywhere in a JSON document, or None."""
-    if isinstance(doc, dict):
-        if name in doc:
-            return doc[name]
-        doc = list(doc.values())
-    if isinstance(doc, list):
-        for item in doc:
-            value = find_key(item, name)
-            if value is not None:
-                return value
-    return None
-
-
-def need_key(doc, *names):
-    for name in names:
-        value = find_key(doc, name)
-        if value is not None:
-            return value
-    raise BenchError(f"the JSON of nvmf-perf has no '{names[0]}'")
-
-
 def perf_argv(build, *options):
     return [program(build, "examples", "nvmf-perf"), "--json", *options]
 

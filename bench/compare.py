@@ -53,8 +53,13 @@ def run_libnof(args, port, transport, engine, bs, qd, cpu):
                               f"--ramp-time={args.ramp}", "--poll=" + args.poll, target)
     doc, res = benchlib.run_json(argv, args.runtime + args.ramp + 30, cpu)
     read = doc["jobs"][0]["read"]
-    ios = read.get("total_ios") or benchlib.need_key(doc, "total_ios")
-    used = benchlib.need_key(doc, "cpu")
+    used = doc["cpu"]	# from the end of the ramp to the last answer, as total_ios
+    ios = read["total_ios"]
+    # The numbers must not be filed under the wrong name.
+    if doc["engine"] != engine or doc["transport"][0]["protocol"] != transport or \
+            doc["jobs"][0]["iodepth"] != qd:
+        raise BenchError(f"nvmf-perf used {doc['engine']}, {doc['transport'][0]['protocol']} and "
+                         f"depth {doc['jobs'][0]['iodepth']}, not {engine}, {transport}, {qd}")
     cpu_s = used["user_s"] + used["sys_s"]
     # A tool that reported less than it burnt would flatter itself: never believe fewer than 80 %.
     if cpu_s < 0.8 * res.cpu_s * args.runtime / (args.runtime + args.ramp) - 0.05:

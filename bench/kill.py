@@ -120,6 +120,7 @@ def main():
     ap.add_argument("--bound", type=float, default=10.0,
                     help="seconds within which nvmf-perf must end (10)")
     ap.add_argument("--verbose", action="store_true", help="print every point")
+    ap.add_argument("--tap", action="store_true", help="print TAP instead of sentences")
     ap.add_argument("--out", metavar="FILE", help="write every point as JSON")
     args = ap.parse_args()
     numbers = range(args.points) if args.point is None else [args.point]
@@ -134,17 +135,29 @@ def main():
         sentences[sentence] += 1
         docs.append({**point._asdict(), "took_s": took, "had_io": had_io, "sentence": sentence,
                      "complaints": bad})
-        if bad or args.verbose:
+        if args.tap:
+            print(f"{'not ok' if bad else 'ok'} {len(docs)} - point {number}: "
+                  f"{'silenced' if point.silence else 'killed'}, "
+                  f"{'MPTCP' if point.mptcp else 'TCP'}, {point.engine}, {point.rw} "
+                  f"{point.bs} x {point.qd}", flush=True)
+            for complaint in bad:
+                print(f"# {complaint}")
+        elif bad or args.verbose:
             print(f"point {number} ({'silenced' if point.silence else 'killed'} at "
                   f"{point.delay:.3f} s, {'MPTCP' if point.mptcp else 'TCP'}, {point.engine}, "
                   f"{point.rw} {point.bs} x {point.qd}, digests {point.digest}): "
                   f"{'; '.join(bad) or 'ok'} after {took:.2f} s: {sentence}", flush=True)
+    if args.tap:
+        print(f"1..{len(docs)}")
+        return 1 if failed else 0
     print(f"{len(docs) - failed} of {len(docs)} points ended as they must; {running} were hit "
           f"during I/O; slowest end {worst[False]:.2f} s after SIGKILL, {worst[True]:.2f} s "
           f"after SIGSTOP")
     if args.out:
         with open(args.out, "w", encoding="utf-8") as file:
-            json.dump({"seed": args.seed, "points": docs, "sentences": sentences}, file, indent=1)
+            json.dump({"seed": args.seed, "failed": failed, "during_io": running,
+                       "slowest_s": {"killed": worst[False], "silenced": worst[True]},
+                       "points": docs, "sentences": sentences}, file, indent=1)
             file.write("\n")
     if len(docs) >= 10 and running < len(docs) / 3:
         print("too few points were hit during I/O for this to mean much")
