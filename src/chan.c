@@ -31,7 +31,8 @@ static void chan_end(struct nof_chan *chan)
 	chan->is_gone = true;
 	put_queue(chan);
 	nofi_loop_undefer(chan->loop, &chan->defer);
-	nofi_loop_defer(chan->loop, &chan->defer);
+	if (!chan->is_awaited)
+		nofi_loop_defer(chan->loop, &chan->defer);
 }
 
 static void chan_free(struct nof_chan *chan)
@@ -48,7 +49,7 @@ static void on_defer(struct nofi_defer *d)
 	if (chan->is_gone)
 		chan_free(chan);
 	else
-		nofi_io_run_instant(chan);
+		nofi_io_run_instant(chan, false);
 }
 
 static void on_room(struct nofi_waiter *w)
@@ -89,7 +90,7 @@ static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
 
 static void on_dead(struct nofi_ioq_user *u, const struct nofi_err *err)
 {
-	nofi_io_fail_pending(of_user(u), err);
+	nofi_io_fail_pending(of_user(u), err->code, err->text);
 }
 
 int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **out,
@@ -118,6 +119,7 @@ int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **ou
 	chan->loop = loop;
 	chan->ns = nofi_ns_ref(ns);
 	chan->pend_tail = &chan->pend_head;
+	chan->instant_tail = &chan->instant_head;
 	chan->waiter.fn = on_room;
 	chan->defer.fn = on_defer;
 	chan->user.ready = on_ready;
@@ -143,32 +145,50 @@ static bool is_shared(const struct nof_chan *chan)
 	return chan->user.ioq && (chan->user.ioq->users != &chan->user || chan->user.next);
 }
 
+void nofi_chan_abort(struct nof_chan *chan, const struct nofi_err *why)
+{
+	bool was = nofi_loop_enter(chan->loop);
+
+	if (chan->q)
+		nofi_queue_kill(chan->q, why);
+	nofi_io_run_instant(chan, true);
+	nofi_loop_leave(chan->loop, was);
+}
+
 void nof_chan_close(struct nof_chan *chan)
 {
-	struct nofi_err why;
+	bool was, is_over = true;
 
 	if (!chan || chan->is_closing)
 		return;
+	was = nofi_loop_enter(chan->loop);
 	chan->is_closing = true;
-	nofi_err_set(&why, -ECANCELED, "canceled: the channel was closed");
-	nofi_io_fail_pending(chan, &why);
-	nofi_io_run_instant(chan);
-	if (!chan->inflight) {
+	/* Static text: of what is half on its way it is told later. */
+	nofi_io_fail_pending(chan, -ECANCELED, "canceled: the channel was closed");
+	nofi_io_run_instant(chan, true);
+	if (!chan->inflight)
 		chan_end(chan);
-		return;
-	}
-	if (!is_shared(chan)) {
+	else if (!is_shared(chan))
 		/* Closing the connection completes the rest; the last one ends the channel. */
 		put_queue(chan);
+	else
+		is_over = false;
+	nofi_loop_leave(chan->loop, was);
+	if (is_over)
 		return;
-	}
 	/*
 	 * Others use the connection: their commands must not suffer, and ours may not be
 	 * forgotten while data is on its way into our buffers.
 	 */
-	while (!chan->is_gone && !nofi_loop_is_processing(chan->loop))
+	if (nofi_loop_is_processing(chan->loop))
+		return;
+	chan->is_awaited = true;
+	while (!chan->is_gone)
 		if (nof_loop_wait(chan->loop, -1) < 0)
-			return;
+			break;
+	chan->is_awaited = false;
+	if (chan->is_gone)
+		chan_free(chan);
 }
 
 struct nof_ns *nof_chan_get_ns(const struct nof_chan *chan)

@@ -47,7 +47,9 @@ struct nof_chan {
 	struct nof_io *ios;		/* [limit] */
 	struct nof_io *free;		/* those not in use */
 	struct nof_io *pend_head, **pend_tail;	/* have commands that found no slot */
-	struct nof_io *instant;		/* complete without a command, in the deferred call */
+	struct nof_io *instant_head, **instant_tail;	/* complete without a command, in the
+							   deferred call */
+	uint32_t instants;		/* how many */
 	struct nofi_waiter waiter;	/* for a slot */
 	struct nofi_defer defer;	/* instant completions, opening, the end */
 	uint32_t limit;
@@ -56,6 +58,7 @@ struct nof_chan {
 	bool is_closing;		/* close was called; goes when nothing is in flight */
 	bool is_put;			/* its share of the queue was given back */
 	bool is_gone;			/* only its memory is left, until the deferred call */
+	bool is_awaited;		/* nof_chan_close() waits for is_gone and frees it */
 	struct nof_chan **out;		/* of the open under way */
 	nof_done_fn *done;
 	void *arg;
@@ -63,10 +66,15 @@ struct nof_chan {
 
 /* Submits what is pending as far as there are slots. */
 void nofi_io_pump(struct nof_chan *chan);
-/* Fails what is pending: the queue is lost. */
-void nofi_io_fail_pending(struct nof_chan *chan, const struct nofi_err *err);
-/* Completes what needed no command. */
-void nofi_io_run_instant(struct nof_chan *chan);
+/*
+ * Fails what is pending: the queue is lost. why has to last until commands of these requests that
+ * are under way have completed.
+ */
+void nofi_io_fail_pending(struct nof_chan *chan, int code, const char *why);
+/* Completes what needed no command; all: also what is added meanwhile. */
+void nofi_io_run_instant(struct nof_chan *chan, bool all);
+/* Gives the connection up: everything open on the channel completes before it returns. */
+void nofi_chan_abort(struct nof_chan *chan, const struct nofi_err *why);
 /* The last operation completed of a channel that is closing. */
 void nofi_chan_drained(struct nof_chan *chan);
 

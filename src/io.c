@@ -127,23 +127,28 @@ static void on_command(void *arg, const struct nofi_cpl *cpl)
 		nofi_io_pump(io->chan);
 }
 
-void nofi_io_fail_pending(struct nof_chan *chan, const struct nofi_err *err)
+void nofi_io_fail_pending(struct nof_chan *chan, int code, const char *why)
 {
 	struct nof_io *io;
 
 	while ((io = chan->pend_head)) {
-		record(io, err->code, 0, err->text);
+		record(io, code, 0, why);
 		if (!io->inflight)
 			complete(io);
 	}
 }
 
-void nofi_io_run_instant(struct nof_chan *chan)
+void nofi_io_run_instant(struct nof_chan *chan, bool all)
 {
 	struct nof_io *io;
+	/* Those that callbacks add are for the next turn, so that this one ends. */
+	uint32_t n = chan->instants;
 
-	while ((io = chan->instant)) {
-		chan->instant = io->next;
+	while ((all || n--) && (io = chan->instant_head)) {
+		chan->instant_head = io->next;
+		if (!io->next)
+			chan->instant_tail = &chan->instant_head;
+		chan->instants--;
 		complete(io);
 	}
 }
@@ -315,8 +320,10 @@ static void instant(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
 
-	io->next = chan->instant;
-	chan->instant = io;
+	io->next = NULL;
+	*chan->instant_tail = io;
+	chan->instant_tail = &io->next;
+	chan->instants++;
 	nofi_loop_defer(chan->loop, &chan->defer);
 }
 
@@ -385,7 +392,9 @@ static int submit_data(struct nof_chan *chan, enum opcode opcode, void *buf,
 	r = get_io(chan, opcode, done, arg, &io);
 	if (r < 0)
 		return r;
-	if (opcode == OP_COMPARE && !(chan->ns->features & NOF_NS_COMPARE))
+	if (len && !iov && !buf)
+		r = nofi_fail(-EINVAL, "%s: the buffer is NULL", op_name(opcode));
+	else if (opcode == OP_COMPARE && !(chan->ns->features & NOF_NS_COMPARE))
 		r = nofi_fail(-EOPNOTSUPP, "compare: the controller does not support it (ONCS)");
 	else
 		r = check_range(chan->ns, opcode, len, offset, flags, &slba, &blocks);

@@ -4,6 +4,8 @@
  * callback came. Every operation ends in bounded time, so these do.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "chan.h"
 #include "err.h"
@@ -39,9 +41,12 @@ static int finish(struct nof_chan *chan, struct waiting *w, int r)
 		return r;
 	r = nofi_loop_run_until(chan->loop, &w->is_done, 0);
 	if (!w->is_done) {
+		struct nofi_err why;
+
 		/* The engine broke: the operation must not outlive our stack frame. */
-		nof_chan_close(chan);
-		return nofi_fail(r, "the loop failed while waiting; the channel was closed");
+		nofi_err_set(&why, r, "the %s engine failed while waiting: %s; the connection was "
+			     "given up", nof_loop_engine(chan->loop), strerror(-r));
+		nofi_chan_abort(chan, &why);
 	}
 	return w->err.code ? nofi_fail_err(&w->err) : 0;
 }
@@ -98,23 +103,52 @@ int nof_pdeallocate(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32
 	WAIT_FOR(chan, nof_deallocate(chan, len, offset, flags, on_done, &w));
 }
 
+/* On the heap: when the engine fails, the open that still goes on must find it. */
+struct opening {
+	struct waiting w;
+	bool is_abandoned;
+	struct nof_chan *chan;
+};
+
 static void on_opened(void *arg, const struct nof_completion *c)
 {
-	on_done(arg, c);
+	struct opening *o = arg;
+
+	if (!o->is_abandoned) {
+		on_done(&o->w, c);
+		return;
+	}
+	if (!c->error)
+		nof_chan_close(o->chan);
+	free(o);
 }
 
 int nof_chan_open_sync(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **chan)
 {
-	struct waiting w = { 0 };
+	struct opening *o;
 	int r;
 
-	if (loop && nofi_loop_is_processing(loop))
+	if (!loop || !chan)
+		return nofi_fail(-EINVAL, "nof_chan_open_sync: a NULL argument was given");
+	if (nofi_loop_is_processing(loop))
 		return nofi_fail(-EDEADLK, "nof_chan_open_sync: called inside a callback");
-	r = nof_chan_open(ns, loop, chan, on_opened, &w);
-	if (r < 0)
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return nofi_fail(-ENOMEM, "nof_chan_open_sync: out of memory");
+	r = nof_chan_open(ns, loop, &o->chan, on_opened, o);
+	if (r < 0) {
+		free(o);
 		return r;
-	r = nofi_loop_run_until(loop, &w.is_done, 0);
-	if (!w.is_done)
-		return nofi_fail(r, "nof_chan_open_sync: the loop failed while waiting");
-	return w.err.code ? nofi_fail_err(&w.err) : 0;
+	}
+	r = nofi_loop_run_until(loop, &o->w.is_done, 0);
+	if (!o->w.is_done) {
+		o->is_abandoned = true;
+		return nofi_fail(r, "nof_chan_open_sync: the %s engine failed while waiting: %s",
+				 nof_loop_engine(loop), strerror(-r));
+	}
+	r = o->w.err.code ? nofi_fail_err(&o->w.err) : 0;
+	if (r == 0)
+		*chan = o->chan;
+	free(o);
+	return r;
 }

@@ -42,7 +42,8 @@ static int check_namespace(struct job *job)
 	}
 	if (o->size > ns->bytes) {
 		run_error(job->run, &job->run->other_errors,
-			  "--size=%s: namespace %u of %s ends at %s; use a smaller --size, or none.",
+			  "--size=%s: namespace %u of %s ends at %s; use a smaller --size, "
+			  "or none.",
 			  tool_format_bytes(a, sizeof(a), (double)o->size), ns->nsid, job->uri,
 			  tool_format_bytes(b, sizeof(b), (double)ns->bytes));
 		return TOOL_USAGE;

@@ -281,8 +281,13 @@ static void ctrl_work(struct nofi_defer *d)
 
 void nof_ctrl_free(struct nof_ctrl *ctrl)
 {
+	struct nof_loop *loop;
+	bool was;
+
 	if (!ctrl)
 		return;
+	loop = ctrl->loop;
+	was = nofi_loop_enter(loop);
 	ctrl->events = NULL;
 	ctrl->nnotes = 0;
 	if (!is_over(ctrl)) {
@@ -302,8 +307,9 @@ void nof_ctrl_free(struct nof_ctrl *ctrl)
 	teardown(ctrl, true);
 	while (deliver(ctrl))
 		;
-	nofi_loop_undefer(ctrl->loop, &ctrl->work);
+	nofi_loop_undefer(loop, &ctrl->work);
 	nofi_ctrl_unref(ctrl);
+	nofi_loop_leave(loop, was);
 }
 
 /* ---- public calls ---- */

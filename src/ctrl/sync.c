@@ -17,6 +17,8 @@ struct wait {
 	bool is_done;
 	bool is_abandoned;
 	struct nofi_err err;
+	struct nof_ns *ns;		/* results: the caller's places may be gone by then */
+	struct nof_discovery_log *log;
 };
 
 static void wait_done(void *arg, const struct nof_completion *c)
@@ -24,6 +26,8 @@ static void wait_done(void *arg, const struct nof_completion *c)
 	struct wait *w = arg;
 
 	if (w->is_abandoned) {
+		nof_ns_close(w->ns);
+		nof_discovery_free(w->log);
 		free(w);
 		return;
 	}
@@ -44,8 +48,9 @@ static int wait_begin(struct nof_loop *loop, const char *call, struct wait **out
 	return *out ? 0 : nofi_fail(-ENOMEM, "%s: out of memory", call);
 }
 
-/* r: what the start of the operation returned. */
-static int wait_end(struct nof_loop *loop, const char *call, struct wait *w, int r)
+/* r: what the start of the operation returned. The result goes to *ns or *log. */
+static int wait_end(struct nof_loop *loop, const char *call, struct wait *w, int r,
+		    struct nof_ns **ns, struct nof_discovery_log **log)
 {
 	size_t len = strlen(call);
 
@@ -59,6 +64,10 @@ static int wait_end(struct nof_loop *loop, const char *call, struct wait *w, int
 		return nofi_fail(r, "%s: the loop failed: %s", call, strerror(-r));
 	}
 	r = w->err.code;
+	if (r == 0 && ns)
+		*ns = w->ns;
+	if (r == 0 && log)
+		*log = w->log;
 	/* The sentence may name the call already. */
 	if (r < 0 && !strncmp(w->err.text, call, len))
 		nofi_fail_err(&w->err);
@@ -79,7 +88,8 @@ int nof_ctrl_connect_sync(struct nof_ctrl *ctrl)
 	r = wait_begin(loop, "nof_ctrl_connect", &w);
 	if (r < 0)
 		return r;
-	return wait_end(loop, "nof_ctrl_connect", w, nof_ctrl_connect(ctrl, wait_done, w));
+	return wait_end(loop, "nof_ctrl_connect", w, nof_ctrl_connect(ctrl, wait_done, w), NULL,
+			NULL);
 }
 
 int nof_ctrl_disconnect_sync(struct nof_ctrl *ctrl)
@@ -93,7 +103,8 @@ int nof_ctrl_disconnect_sync(struct nof_ctrl *ctrl)
 	r = wait_begin(loop, "nof_ctrl_disconnect", &w);
 	if (r < 0)
 		return r;
-	return wait_end(loop, "nof_ctrl_disconnect", w, nof_ctrl_disconnect(ctrl, wait_done, w));
+	return wait_end(loop, "nof_ctrl_disconnect", w, nof_ctrl_disconnect(ctrl, wait_done, w),
+			NULL, NULL);
 }
 
 int nof_connect(struct nof_loop *loop, const char *uri, struct nof_ctrl **out)
@@ -133,12 +144,13 @@ int nof_ns_open_sync(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns)
 	struct wait *w;
 	int r;
 
-	if (!ctrl)
-		return nofi_fail(-EINVAL, "nof_ns_open_sync: no controller was given");
+	if (!ctrl || !ns)
+		return nofi_fail(-EINVAL, "nof_ns_open_sync: ctrl and ns must not be NULL");
 	r = wait_begin(loop, "nof_ns_open", &w);
 	if (r < 0)
 		return r;
-	return wait_end(loop, "nof_ns_open", w, nof_ns_open(ctrl, id, ns, wait_done, w));
+	return wait_end(loop, "nof_ns_open", w, nof_ns_open(ctrl, id, &w->ns, wait_done, w), ns,
+			NULL);
 }
 
 int nof_discovery_get_sync(struct nof_ctrl *ctrl, struct nof_discovery_log **log)
@@ -147,10 +159,11 @@ int nof_discovery_get_sync(struct nof_ctrl *ctrl, struct nof_discovery_log **log
 	struct wait *w;
 	int r;
 
-	if (!ctrl)
-		return nofi_fail(-EINVAL, "nof_discovery_get_sync: no controller was given");
+	if (!ctrl || !log)
+		return nofi_fail(-EINVAL, "nof_discovery_get_sync: ctrl and log must not be NULL");
 	r = wait_begin(loop, "nof_discovery_get", &w);
 	if (r < 0)
 		return r;
-	return wait_end(loop, "nof_discovery_get", w, nof_discovery_get(ctrl, log, wait_done, w));
+	return wait_end(loop, "nof_discovery_get", w,
+			nof_discovery_get(ctrl, &w->log, wait_done, w), NULL, log);
 }

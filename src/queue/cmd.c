@@ -198,6 +198,9 @@ void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t 
 		nofi_machine_fatal(m, &pe, m->pdu.raw, m->pdu.hlen);
 		return;
 	}
+	/* M, DNR or CRD beside a success: nobody above may take them for a failure. */
+	if (!(cqe_status & STATUS_CODE))
+		cpl.status = 0;
 	if (r < 0) {
 		cpl.error = r;
 		cpl.detail = pe.what;

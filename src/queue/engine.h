@@ -97,7 +97,11 @@ struct nofi_engine_ops {
 	void (*close)(struct nof_loop *loop);
 	int (*fd)(struct nof_loop *loop);
 	int (*add)(struct nof_loop *loop, struct nofi_sock *s);
-	/* Cancels and waits: afterwards nothing of s is in flight and no op is called. */
+	/*
+	 * Cancels and waits: afterwards nothing of s is in flight and no op is called. Only a
+	 * dedicated loop that another thread drives leaves s->inflight behind: then s has to
+	 * stay until it is 0, or until the engine is closed.
+	 */
 	void (*remove)(struct nof_loop *loop, struct nofi_sock *s);
 	int (*connect)(struct nof_loop *loop, struct nofi_sock *s, const struct sockaddr *sa,
 		       socklen_t len);
@@ -108,6 +112,11 @@ struct nofi_engine_ops {
 	void (*unwatch)(struct nof_loop *loop, struct nofi_watch *w);
 	/* Hands what was queued to the kernel. */
 	int (*submit)(struct nof_loop *loop);
+	/*
+	 * Dispatches sends that completed as soon as they were submitted, which would make the
+	 * fd readable for nothing; false when there was none. NULL: not needed.
+	 */
+	bool (*reap)(struct nof_loop *loop);
 	/* Waits up to timeout_ns (−1: for ever, 0: not at all) and dispatches events. */
 	int (*wait)(struct nof_loop *loop, int64_t timeout_ns);
 	/* Earliest timer, UINT64_MAX = none: a wait, and the fd, must notice it. */
@@ -143,6 +152,7 @@ struct nof_loop {
 	struct nofi_timer **heap;	/* binary heap by deadline */
 	uint32_t heap_len, heap_cap;
 	uint64_t timer_set;		/* deadline the engine knows, UINT64_MAX = none */
+	uint32_t busy;			/* queues whose timer is armed: they wait for something */
 
 	_Atomic(struct nofi_msg *) msgs;	/* from any thread, newest first */
 	atomic_bool is_waking;		/* a wake-up is on its way */

@@ -57,6 +57,7 @@ struct uring {
 	unsigned stash_len, stash_cap, stash_pos;
 	struct __kernel_timespec timer;	/* deadline of the one timeout request */
 	bool is_timer_armed;		/* it is in the ring */
+	bool is_wake_armed;		/* so is the poll of the eventfd */
 	bool is_disabled;		/* dedicated: enabled by the thread that waits first */
 };
 
@@ -337,6 +338,7 @@ static int arm_wake(struct nof_loop *loop)
 		return -EIO;
 	io_uring_prep_poll_add(sqe, loop->wake_fd, POLLIN);
 	set_tag(sqe, NULL, TAG_WAKE);
+	uring_of(loop)->is_wake_armed = true;
 	return 0;
 }
 
@@ -344,10 +346,11 @@ static void on_wake(struct nof_loop *loop)
 {
 	uint64_t n;
 
+	uring_of(loop)->is_wake_armed = false;
 	while (read(loop->wake_fd, &n, sizeof(n)) < 0 && errno == EINTR)
 		;
 	nofi_loop_on_wake(loop);
-	arm_wake(loop);
+	arm_wake(loop);		/* when that fails uring_wait() tries again */
 }
 
 static void uring_set_timer(struct nof_loop *loop, uint64_t deadline_ns)
@@ -356,14 +359,17 @@ static void uring_set_timer(struct nof_loop *loop, uint64_t deadline_ns)
 	struct io_uring_sqe *sqe;
 
 	sqe = get_sqe(u);
-	if (!sqe)
+	if (!sqe) {
+		loop->timer_set = UINT64_MAX;	/* it is not: the next turn tries again */
 		return;
+	}
 	u->timer.tv_sec = (int64_t)(deadline_ns / 1000000000);
 	u->timer.tv_nsec = (long long)(deadline_ns % 1000000000);
 	if (u->is_timer_armed) {
 		/* ENOENT: it fired meanwhile, its completion arms the next one. */
 		io_uring_prep_timeout_update(sqe, &u->timer, TAG_TIMER, IORING_TIMEOUT_ABS);
 		set_tag(sqe, NULL, TAG_IGNORE);
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 		return;
 	}
 	io_uring_prep_timeout(sqe, &u->timer, 0, IORING_TIMEOUT_ABS);
@@ -472,6 +478,27 @@ static int uring_submit(struct nof_loop *loop)
 	return r == -EINTR || r == -EBUSY || r == -EAGAIN ? 0 : r < 0 ? r : 0;
 }
 
+static bool uring_reap(struct nof_loop *loop)
+{
+	struct uring *u = uring_of(loop);
+	struct io_uring_cqe *cqe;
+	bool any = false;
+
+	/* Sends only: what comes from outside, a wake above all, has to reach the poller. */
+	while (!u->stash_len && io_uring_cq_ready(&u->ring) &&
+	       io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+		uint64_t user_data = cqe->user_data;
+		int32_t res = cqe->res;
+
+		if ((user_data & TAG_MASK) != TAG_SEND && (user_data & TAG_MASK) != TAG_IGNORE)
+			break;
+		io_uring_cqe_seen(&u->ring, cqe);
+		dispatch(loop, user_data, res, 0);
+		any = true;
+	}
+	return any;
+}
+
 /* Does the kernel hold back work that only a system call runs? */
 static bool needs_enter(const struct nof_loop *loop, const struct uring *u)
 {
@@ -488,6 +515,8 @@ static int uring_wait(struct nof_loop *loop, int64_t timeout_ns)
 
 	if (r < 0)
 		return r;
+	if (!u->is_wake_armed)
+		arm_wake(loop);
 	if (u->stash_len)
 		timeout_ns = 0;
 	if (timeout_ns < 0) {
@@ -550,14 +579,33 @@ static bool is_of(uint64_t user_data, const void *p)
 	       (tag == TAG_RECV || tag == TAG_SEND || tag == TAG_CONNECT || tag == TAG_WATCH);
 }
 
-static void cancel_tag(struct uring *u, void *p, enum tag tag)
+static bool cancel_tag(struct uring *u, void *p, enum tag tag)
 {
 	struct io_uring_sqe *sqe = get_sqe(u);
 
 	if (!sqe)
-		return;
+		return false;
 	io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)p | tag, 0);
 	set_tag(sqe, NULL, TAG_IGNORE);
+	return true;
+}
+
+/*
+ * Completions that were put aside no longer show at the ring's fd, perhaps the wake-up
+ * among them: one that says nothing takes their place, or a poller would wait for ever.
+ */
+static void show_stash(struct uring *u)
+{
+	struct io_uring_sqe *sqe;
+
+	if (u->stash_pos == u->stash_len)
+		return;
+	sqe = get_sqe(u);
+	if (!sqe)
+		return;
+	io_uring_prep_nop(sqe);
+	set_tag(sqe, NULL, TAG_IGNORE);
+	io_uring_submit(&u->ring);
 }
 
 /* Takes p's completions out of the stash; returns how many there were. */
@@ -597,14 +645,21 @@ static void uring_remove(struct nof_loop *loop, struct nofi_sock *s)
 	}
 	unstash(u, s);
 	if (s->inflight) {
-		enable(u);
-		cancel_tag(u, s, TAG_RECV);
-		cancel_tag(u, s, TAG_SEND);
-		cancel_tag(u, s, TAG_CONNECT);
+		static const enum tag tags[] = { TAG_RECV, TAG_SEND, TAG_CONNECT };
+		unsigned asked = 0;
+
 		/* Requests on sockets wait in poll, so cancelling ends them at once. */
 		while (s->inflight) {
-			int r = io_uring_submit_and_wait(&u->ring, 1);
+			int r;
 
+			while (asked < 3 && cancel_tag(u, s, tags[asked]))
+				asked++;
+			/* Nobody has run this ring yet, and who does first owns it: not we. */
+			if (u->is_disabled)
+				break;
+			/* Waits only when all was cancelled: a full ring is emptied first. */
+			r = asked < 3 ? io_uring_submit_and_get_events(&u->ring) :
+			    io_uring_submit_and_wait(&u->ring, 1);
 			if (r < 0 && r != -EINTR && r != -EBUSY && r != -EAGAIN)
 				break;
 			while (s->inflight && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
@@ -615,6 +670,7 @@ static void uring_remove(struct nof_loop *loop, struct nofi_sock *s)
 				io_uring_cqe_seen(&u->ring, cqe);
 			}
 		}
+		show_stash(u);
 	}
 	put_tail(u, s);
 }
@@ -623,6 +679,7 @@ static void uring_unwatch(struct nof_loop *loop, struct nofi_watch *w)
 {
 	struct uring *u = uring_of(loop);
 	struct io_uring_cqe *cqe;
+	bool is_asked = false;
 
 	if (!w->is_armed)
 		return;
@@ -631,11 +688,13 @@ static void uring_unwatch(struct nof_loop *loop, struct nofi_watch *w)
 			u->stash[i].user_data = TAG_IGNORE;
 			w->is_armed = false;
 		}
-	if (w->is_armed)
-		cancel_tag(u, w, TAG_WATCH);
 	while (w->is_armed) {
-		int r = io_uring_submit_and_wait(&u->ring, 1);
+		int r;
 
+		if (!is_asked)
+			is_asked = cancel_tag(u, w, TAG_WATCH);
+		r = is_asked ? io_uring_submit_and_wait(&u->ring, 1) :
+		    io_uring_submit_and_get_events(&u->ring);
 		if (r < 0 && r != -EINTR && r != -EBUSY && r != -EAGAIN)
 			break;
 		while (w->is_armed && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
@@ -648,6 +707,7 @@ static void uring_unwatch(struct nof_loop *loop, struct nofi_watch *w)
 		}
 	}
 	w->is_armed = false;
+	show_stash(u);
 }
 
 /* ---- life ---- */
@@ -733,9 +793,10 @@ static int uring_open(struct nof_loop *loop, struct nofi_err *err)
 			return nofi_err_set(err, r, "io_uring_setup: the kernel has no io_uring; "
 					    "engine=epoll works without");
 		if (r == -EPERM || r == -EACCES)
-			return nofi_err_set(err, r, "io_uring_setup: not permitted (sysctl "
-					    "kernel.io_uring_disabled, or a seccomp filter of the "
-					    "container); engine=epoll works without");
+			return nofi_err_set(err, r, "io_uring_setup: not permitted: the "
+					    "sysctl kernel.io_uring_disabled is not 0, or a "
+					    "seccomp filter (of a container) forbids it; "
+					    "engine=epoll works without");
 		return nofi_err_set(err, r, "io_uring_setup: %s", strerror(-r));
 	}
 	loop->eng_data = u;
@@ -776,6 +837,7 @@ const struct nofi_engine_ops nofi_engine_uring = {
 	.watch = uring_watch,
 	.unwatch = uring_unwatch,
 	.submit = uring_submit,
+	.reap = uring_reap,
 	.wait = uring_wait,
 	.set_timer = uring_set_timer,
 };

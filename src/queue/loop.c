@@ -16,6 +16,9 @@
 #include "queue/linger.h"
 #include "queue/tx.h"
 
+/* Further away than any machine is on, and still a valid time for the kernel. */
+#define TIMER_NEVER (1ull << 62)
+
 static uint64_t clock_now(void)
 {
 	struct timespec ts;
@@ -41,6 +44,22 @@ void nofi_loop_count_done(struct nof_loop *loop)
 bool nofi_loop_is_processing(const struct nof_loop *loop)
 {
 	return loop->is_processing;
+}
+
+bool nofi_loop_enter(struct nof_loop *loop)
+{
+	bool was = loop->is_processing;
+
+	loop->is_processing = true;
+	return was;
+}
+
+void nofi_loop_leave(struct nof_loop *loop, bool was)
+{
+	loop->is_processing = was;
+	/* What was deferred, submitted or connected meanwhile relied on the end of a turn. */
+	if (!was)
+		nof_loop_wake(loop);
 }
 
 void nofi_log(struct nof_loop *loop, enum nof_log_level level, const char *fmt, ...)
@@ -134,8 +153,9 @@ static void run_timers(struct nof_loop *loop)
 }
 
 /*
- * The engine's timer is only moved forward in time when something is due earlier:
- * a timer that was disarmed or pushed back costs one idle turn, not a call per I/O.
+ * While commands are in flight, the engine's timer is only moved when something is due earlier:
+ * what was disarmed or pushed back costs one idle turn, not a call per I/O. Before idleness it is
+ * put right, or the deadline of the last command would wake the process for nothing.
  */
 static void update_timer(struct nof_loop *loop)
 {
@@ -143,9 +163,9 @@ static void update_timer(struct nof_loop *loop)
 
 	if (loop->timer_set <= nofi_loop_now(loop))
 		loop->timer_set = UINT64_MAX;	/* it has fired */
-	if (next < loop->timer_set) {
+	if (next < loop->timer_set || (!loop->busy && next > loop->timer_set)) {
 		loop->timer_set = next;
-		loop->eng->set_timer(loop, next);
+		loop->eng->set_timer(loop, next < TIMER_NEVER ? next : TIMER_NEVER);
 	}
 }
 
@@ -154,11 +174,14 @@ static void update_timer(struct nof_loop *loop)
 void nof_loop_wake(struct nof_loop *loop)
 {
 	uint64_t one = 1;
+	int saved;
 
 	if (!loop || atomic_exchange(&loop->is_waking, true))
 		return;
+	saved = errno;		/* of what a signal handler interrupted */
 	while (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
+	errno = saved;
 }
 
 void nofi_loop_on_wake(struct nof_loop *loop)
@@ -294,6 +317,34 @@ static void flush_dirty(struct nof_loop *loop)
 
 /* ---- turns ---- */
 
+static int engine_failed(const struct nof_loop *loop, const char *call, int r)
+{
+	if (r == -EEXIST && (loop->flags & NOF_LOOP_DEDICATED))
+		return nofi_fail(r, "%s: the loop was made with NOF_LOOP_DEDICATED and belongs to "
+				 "the thread that ran it first; only that one may drive it", call);
+	return nofi_fail(r, "%s: the %s engine failed: %s", call, loop->eng->name, strerror(-r));
+}
+
+/* The end of the last turn of a call: hands over what is queued. */
+static int settle(struct nof_loop *loop)
+{
+	int r;
+
+	update_timer(loop);
+	r = loop->eng->submit(loop);
+	/* Only a poller would be woken by what is complete as soon as it is submitted. */
+	if (r >= 0 && !(loop->flags & NOF_LOOP_DEDICATED) && loop->eng->reap &&
+	    loop->eng->reap(loop)) {
+		flush_dirty(loop);
+		update_timer(loop);
+		r = loop->eng->submit(loop);
+	}
+	/* Left by the last flush itself (a send failed or ended at once): for the next turn. */
+	if (loop->defer_head || loop->dirty_head)
+		nof_loop_wake(loop);
+	return r;
+}
+
 static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 {
 	int r;
@@ -309,13 +360,14 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 	loop->is_now_valid = false;
 	r = loop->eng->wait(loop, timeout_ns);
 	run_msgs(loop);
+	loop->is_now_valid = false;	/* callbacks may have taken their time */
 	run_timers(loop);
 	run_defers(loop);
-	flush_dirty(loop);
-	if (is_last && r >= 0) {
-		update_timer(loop);
-		r = loop->eng->submit(loop);
-	}
+	/* What a send that ends at once brings about goes out in the same turn, within limits. */
+	for (int i = 0; i < 4 && (!i || loop->dirty_head); i++)
+		flush_dirty(loop);
+	if (is_last && r >= 0)
+		r = settle(loop);
 	loop->is_processing = false;
 	loop->is_now_valid = false;
 	return r < 0 ? r : (int)loop->done_count;
@@ -323,20 +375,26 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 
 int nof_loop_process(struct nof_loop *loop)
 {
+	int r;
+
 	if (!loop)
 		return nofi_fail(-EINVAL, "nof_loop_process: no loop was given");
 	if (loop->is_processing)
 		return nofi_fail(-EDEADLK, "nof_loop_process: called from inside a callback");
-	return turn(loop, 0, true);
+	r = turn(loop, 0, true);
+	return r < 0 ? engine_failed(loop, "nof_loop_process", r) : r;
 }
 
 int nof_loop_wait(struct nof_loop *loop, int timeout_ms)
 {
+	int r;
+
 	if (!loop)
 		return nofi_fail(-EINVAL, "nof_loop_wait: no loop was given");
 	if (loop->is_processing)
 		return nofi_fail(-EDEADLK, "nof_loop_wait: called from inside a callback");
-	return turn(loop, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000, true);
+	r = turn(loop, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000, true);
+	return r < 0 ? engine_failed(loop, "nof_loop_wait", r) : r;
 }
 
 int nof_loop_run(struct nof_loop *loop)
@@ -352,11 +410,10 @@ int nof_loop_run(struct nof_loop *loop)
 	atomic_store(&loop->is_stopped, false);
 	if (r >= 0) {
 		loop->is_processing = true;
-		r = loop->eng->submit(loop);
+		r = settle(loop);
 		loop->is_processing = false;
 	}
-	return r < 0 ? nofi_fail(r, "nof_loop_run: the %s engine failed: %s", loop->eng->name,
-				 strerror(-r)) : 0;
+	return r < 0 ? engine_failed(loop, "nof_loop_run", r) : 0;
 }
 
 int nofi_loop_run_until(struct nof_loop *loop, const bool *flag, uint64_t deadline_ns)
@@ -401,8 +458,7 @@ int nof_loop_flush(struct nof_loop *loop)
 	update_timer(loop);
 	r = loop->eng->submit(loop);
 	loop->is_now_valid = false;
-	return r < 0 ? nofi_fail(r, "nof_loop_flush: the %s engine failed: %s", loop->eng->name,
-				 strerror(-r)) : 0;
+	return r < 0 ? engine_failed(loop, "nof_loop_flush", r) : 0;
 }
 
 int nof_loop_fd(struct nof_loop *loop)
@@ -518,6 +574,8 @@ void nof_loop_free(struct nof_loop *loop)
 	}
 	nofi_linger_free_all(loop);
 	loop->eng->close(loop);
+	/* What waited for the ring of another thread: the last completion can come no more. */
+	run_defers(loop);
 	nofi_batches_free(loop);
 	close(loop->wake_fd);
 	free(loop->heap);

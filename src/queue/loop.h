@@ -50,8 +50,15 @@ void nofi_loop_undefer(struct nof_loop *loop, struct nofi_defer *d);
 /* Counts a completion for the return value of process. */
 void nofi_loop_count_done(struct nof_loop *loop);
 
-/* True inside nof_loop_process()/wait()/run(). */
+/* True inside nof_loop_process()/wait()/run(), and between enter and leave. */
 bool nofi_loop_is_processing(const struct nof_loop *loop);
+
+/*
+ * Around callbacks that run outside of a turn, because something is closed or freed: a turn
+ * inside them would end objects that are still on the stack. Leave gets what enter returned.
+ */
+bool nofi_loop_enter(struct nof_loop *loop);
+void nofi_loop_leave(struct nof_loop *loop, bool was);
 
 /* Logs one line when the level is wanted. */
 __attribute__((format(printf, 3, 4)))

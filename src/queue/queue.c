@@ -17,6 +17,11 @@
 #include "queue/machine.h"
 #include "queue/queue.h"
 
+enum {
+	LATE_NS = 50 * 1000000,		/* a timer is late when it fires so long after its time */
+};
+enum { NOTES_MAX = 20 };		/* log lines of one connection that its target causes */
+
 enum queue_state { QUEUE_NEW, QUEUE_CONNECTING, QUEUE_ICREQ, QUEUE_READY, QUEUE_DEAD };
 
 struct nofi_queue {
@@ -26,9 +31,11 @@ struct nofi_queue {
 	struct nof_loop *loop;
 	struct nofi_batch *batch;	/* the send under way, NULL = none */
 	uint64_t command_timeout;	/* ns, of commands sent from now on */
+	uint64_t excused;		/* deadlines up to here were moved once: is_excused() */
 	struct nofi_timer timer;	/* connect deadline; then the oldest command's at most */
 	enum queue_state state;
 	uint16_t qid;
+	uint16_t notes;			/* of NOTES_MAX */
 	bool is_freed;			/* free was called: memory goes with the defer */
 	bool is_sent;			/* batch went out; its completions wait for a turn */
 	nofi_queue_event_fn *fn;
@@ -44,8 +51,29 @@ struct nofi_queue {
 
 #define of(ptr, field) ((struct nofi_queue *)((char *)(ptr) - offsetof(struct nofi_queue, field)))
 
+/* The queue's one timer; the loop counts those that are armed. */
+static int arm(struct nofi_queue *q, uint64_t deadline)
+{
+	bool was_armed = q->timer.pos;
+	int r = nofi_timer_arm(q->loop, &q->timer, deadline);
+
+	if (!was_armed && q->timer.pos)
+		q->loop->busy++;
+	return r;
+}
+
+static void disarm(struct nofi_queue *q)
+{
+	if (!q->timer.pos)
+		return;
+	nofi_timer_disarm(q->loop, &q->timer);
+	q->loop->busy--;
+}
+
 static void die(struct nofi_queue *q, const struct nofi_err *why, bool is_silent)
 {
+	bool was;
+
 	if (q->state == QUEUE_DEAD)
 		return;
 	q->state = QUEUE_DEAD;
@@ -59,13 +87,15 @@ static void die(struct nofi_queue *q, const struct nofi_err *why, bool is_silent
 	q->batch = NULL;
 	nofi_loop_unmark_dirty(q->loop, &q->dirty);
 	nofi_loop_undefer(q->loop, &q->defer);
-	nofi_timer_disarm(q->loop, &q->timer);
+	disarm(q);
 	nofi_tap_stream_free(q->tap);
 	q->tap = NULL;
 	nofi_log(q->loop, NOF_LOG_DEBUG, "queue %u to %s ended: %s", q->qid, q->peer, q->err.text);
+	was = nofi_loop_enter(q->loop);
 	nofi_machine_fail(&q->m, &q->err);
 	if (!is_silent && !q->is_freed)
 		q->fn(q->arg, NOFI_QUEUE_DEAD, &q->err);
+	nofi_loop_leave(q->loop, was);
 }
 
 __attribute__((format(printf, 3, 4)))
@@ -101,6 +131,11 @@ static void on_defer(struct nofi_defer *d)
 	struct nofi_queue *q = of(d, defer);
 
 	if (q->is_freed) {
+		/* Closed by another thread than the one that drives the ring: see remove. */
+		if (q->sock.inflight && q->loop->eng_data) {
+			nofi_loop_defer(q->loop, d);
+			return;
+		}
 		nofi_machine_free(&q->m);
 		free(q);
 		return;
@@ -123,7 +158,7 @@ static void on_ready(struct nofi_machine *m)
 	struct nofi_queue *q = of_machine(m);
 
 	q->state = QUEUE_READY;
-	nofi_timer_disarm(q->loop, &q->timer);
+	disarm(q);
 	nofi_log(q->loop, NOF_LOG_DEBUG, "queue %u to %s ready: %s%s%s, digests %s%s, MAXH2CDATA "
 		 "%u", q->qid, q->peer, q->proto.is_mptcp ? "MPTCP" : "TCP",
 		 q->proto.reason[0] ? ", " : "", q->proto.reason,
@@ -183,7 +218,11 @@ static void on_note(struct nofi_machine *m, const char *line)
 {
 	struct nofi_queue *q = of_machine(m);
 
-	nofi_log(q->loop, NOF_LOG_WARN, "queue %u to %s: %s", q->qid, q->peer, line);
+	/* The target decides how often this is called. */
+	if (q->notes >= NOTES_MAX)
+		return;
+	nofi_log(q->loop, NOF_LOG_WARN, "queue %u to %s: %s%s", q->qid, q->peer, line,
+		 ++q->notes == NOTES_MAX ? "; no more of these are logged" : "");
 }
 
 static const struct nofi_machine_ops machine_ops = {
@@ -290,6 +329,9 @@ static void on_received(struct nofi_sock *s, size_t direct, const uint8_t *stagi
 	if (staged)
 		nofi_machine_rx(&q->m, staging, staged);
 	nofi_machine_notify(&q->m);
+	/* Nothing is waited for any more: an idle connection leaves no timer behind. */
+	if (q->state == QUEUE_READY && q->timer.pos && !nofi_machine_deadline(&q->m))
+		disarm(q);
 }
 
 static void on_ended(struct nofi_sock *s, int res)
@@ -366,6 +408,21 @@ static const struct nofi_sock_ops sock_ops = {
 	.sent = on_sent,
 };
 
+/*
+ * A timer that fires late says that this program was busy elsewhere, and that deadlines are
+ * as old as the clock they were made with. What was due before that is given as much time
+ * again, at most its timeout, and only once.
+ */
+static bool is_excused(struct nofi_queue *q, uint64_t deadline, uint64_t timeout)
+{
+	uint64_t now = nofi_loop_now(q->loop), late = now - deadline;
+
+	if (late < LATE_NS || deadline <= q->excused)
+		return false;
+	q->excused = now;
+	return arm(q, now + (late < timeout ? late : timeout)) == 0;
+}
+
 static void on_timer(struct nofi_timer *t)
 {
 	struct nofi_queue *q = of(t, timer);
@@ -373,7 +430,10 @@ static void on_timer(struct nofi_timer *t)
 	const struct nofi_cmd *cmd;
 	unsigned ms;
 
+	q->loop->busy--;	/* it is disarmed now */
 	if (q->state != QUEUE_READY) {
+		if (is_excused(q, t->deadline, q->opts.connect_timeout_ns))
+			return;
 		ms = (unsigned)(q->opts.connect_timeout_ns / 1000000);
 		if (q->state == QUEUE_ICREQ)
 			die_of(q, -ETIMEDOUT, "connected, but no ICResp within %u ms; is it an "
@@ -388,9 +448,11 @@ static void on_timer(struct nofi_timer *t)
 	if (!deadline)
 		return;
 	if (deadline > nofi_loop_now(q->loop)) {
-		nofi_timer_arm(q->loop, t, deadline);
+		arm(q, deadline);
 		return;
 	}
+	if (is_excused(q, deadline, q->command_timeout))
+		return;
 	cmd = nofi_machine_oldest(&q->m);
 	die_of(q, -ETIMEDOUT, "no answer to a command (opcode %02xh, CID %u) within its timeout of "
 	       "%u ms; the target is stuck or the network drops data", cmd->sqe[0], cmd->cid,
@@ -447,7 +509,7 @@ int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err)
 				    q->loop->eng->name, strerror(-r));
 	}
 	q->state = QUEUE_CONNECTING;
-	r = nofi_timer_arm(q->loop, &q->timer, nofi_loop_now(q->loop) + q->opts.connect_timeout_ns);
+	r = arm(q, nofi_loop_now(q->loop) + q->opts.connect_timeout_ns);
 	if (r == 0)
 		r = q->loop->eng->connect(q->loop, &q->sock, (struct sockaddr *)&q->opts.addr.sa,
 					  q->opts.addr.len);
@@ -533,8 +595,13 @@ void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 	 * Lazily: one timer per queue, moved when it fires, not per command. It may stand
 	 * for a command with a longer timeout, as Connect has one.
 	 */
-	if ((!q->timer.pos || deadline < q->timer.deadline) && !(d->flags & NOFI_CMD_NO_TIMEOUT))
-		nofi_timer_arm(q->loop, &q->timer, deadline);
+	if ((!q->timer.pos || deadline < q->timer.deadline) &&
+	    !(d->flags & NOFI_CMD_NO_TIMEOUT) && arm(q, deadline) < 0 && !q->pending.code) {
+		/* No command without a deadline. */
+		nofi_err_set(&q->pending, -ENOMEM, "queue %u to %s: out of memory for a timer",
+			     q->qid, q->peer);
+		nofi_loop_defer(q->loop, &q->defer);
+	}
 }
 
 uint32_t nofi_queue_room(const struct nofi_queue *q)

@@ -233,6 +233,19 @@ static void on_head(struct nofi_machine *m, size_t used)
 	}
 }
 
+/*
+ * A header that was refused, as far as it has come: HLEN says where it ends, where
+ * that is believable; of another type's header the common part is all we know.
+ */
+static void fatal_head(struct nofi_machine *m, const struct nofi_pdu_error *pe,
+		       const uint8_t *head, size_t len)
+{
+	size_t hlen = len > 2 && head[2] >= NOFI_CH_LEN && head[2] <= NOFI_IC_LEN ? head[2] :
+		      NOFI_CH_LEN;
+
+	nofi_machine_fatal(m, pe, head, len < hlen ? len : hlen);
+}
+
 /* Header bytes: parsed in place when all are there, else collected. Returns bytes used. */
 static size_t rx_head(struct nofi_machine *m, const uint8_t *data, size_t len)
 {
@@ -247,7 +260,7 @@ static size_t rx_head(struct nofi_machine *m, const uint8_t *data, size_t len)
 			return (size_t)r;
 		}
 		if (r < 0) {
-			nofi_machine_fatal(m, &pe, data, len < NOFI_IC_LEN ? len : NOFI_IC_LEN);
+			fatal_head(m, &pe, data, len);
 			return len;
 		}
 		memcpy(m->rx_head, data, len);	/* fewer than a header takes */
@@ -269,8 +282,7 @@ static size_t rx_head(struct nofi_machine *m, const uint8_t *data, size_t len)
 		m->rx_have = 0;
 		on_head(m, (size_t)r);
 	} else if (r < 0) {
-		nofi_machine_fatal(m, &pe, m->rx_head, m->rx_have < NOFI_IC_LEN ? m->rx_have :
-				   NOFI_IC_LEN);
+		fatal_head(m, &pe, m->rx_head, m->rx_have);
 	}
 	return used;
 }

@@ -120,10 +120,13 @@ static bool add_payload(struct nofi_machine *m, struct nofi_batch *b)
 	struct nofi_cmd *cmd = &m->cmds[m->tx_cur];
 	bool is_ref = false;
 
-	while (m->tx_left && b->iovs < NOFI_BATCH_IOVS - 1) {
+	while (m->tx_left && b->iovs < NOFI_BATCH_IOVS - 1 && b->len < NOFI_BATCH_BYTES) {
 		size_t room = cmd->iov->iov_len - cmd->iov_off;
 		size_t piece = m->tx_left < room ? m->tx_left : room;
 		uint8_t *p;
+
+		if (piece > NOFI_BATCH_BYTES - b->len)
+			piece = NOFI_BATCH_BYTES - b->len;
 
 		/* An empty element may have no base: nothing may be computed from it. */
 		if (piece) {
@@ -199,7 +202,7 @@ bool nofi_machine_tx_build(struct nofi_machine *m, struct nofi_batch *b)
 	while (!m->is_stopped) {
 		if (b->arena_used + NOFI_PDU_ENC_MAX + NOFI_DIGEST_LEN > NOFI_BATCH_ARENA ||
 		    b->iovs + 3 > NOFI_BATCH_IOVS || b->refs == NOFI_BATCH_REFS ||
-		    b->len > NOFI_BATCH_BYTES)
+		    b->len >= NOFI_BATCH_BYTES)
 			break;
 		if (m->tx_cur == NOFI_NO_SLOT) {
 			if (m->tx_head == NOFI_NO_SLOT)

@@ -38,7 +38,7 @@ static void t_idle_is_quiet(struct rig *r)
 {
 	char buf[512];
 
-	open_polled(r, NULL, "keep_alive_tmo=0");
+	open_polled(r, NULL, "keep_alive_tmo=0&io_timeout=60&admin_timeout=60");
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(rig_read(r, buf, sizeof(buf), 0, 0), 0);
 		settle(r);

@@ -17,13 +17,14 @@ static void idle(struct rig *r, int ms)
 /* F-14: one keep alive every half interval, and none when there is nothing to keep. */
 static void t_keep_alives_come(struct rig *r)
 {
-	uint64_t n;
+	uint64_t start, n;
 
 	rig_target(r, NULL, "on=keepalive do=split:0");
+	start = rig_now_ms();
 	rig_open(r, "keep_alive_tmo=0.4");
 	idle(r, 1100);
 	n = rig_stat(r, "faults_fired");
-	assert_in_range(n, 4, 6);
+	assert_in_range(n, 4, (rig_now_ms() - start) / 200);
 	assert_int_equal(r->failures, 0);
 	assert_int_equal(rig_stat(r, "kato_expired"), 0);
 	assert_int_equal(rig_disconnect(r), 0);
@@ -78,8 +79,7 @@ static void t_keep_alive_beside_full_queue(struct rig *r)
 	/* One runs, the others wait; none of them is answered. */
 	for (int i = 0; i < 50; i++)
 		RIG_SUBMIT(r, nof_ns_open(r->ctrl, "1", &r->ns, rig_done, op));
-	idle(r, 700);
-	assert_true(rig_stat(r, "faults_fired") >= 4);
+	RIG_UNTIL(r, rig_stat(r, "faults_fired") >= 5);	/* and the one identify */
 	assert_int_equal(r->failures, 0);
 	nof_ctrl_free(r->ctrl);
 	r->ctrl = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Identify pages of a hostile controller: each bad value is refused or bounded, none is computed with. */
+/* Identify pages of a hostile controller: bad values are refused or bounded, never used. */
 #include "unit.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* URIs: every part lands in its option, every malformed one gives a sentence that points at the fault. */
+/* URIs: every part lands in its option; a malformed one gets a sentence that points at it. */
 #include "unit.h"
 
 #include <errno.h>
@@ -59,7 +59,8 @@ static void test_query(void **state)
 		"nvme+tcp://h/" NQN
 		"?hdr_digest=prefer&data_digest=on&&nr_io_queues=3&queue_size=64"
 		"&keep_alive_tmo=2.5&io_timeout=0.25&mptcp=require&engine=epoll&disable_sqflow=on"
-		"&in_capsule=off&tos=16&max_r2t=1&host_iface=eth%30&ctrl_loss_tmo=0&pcap=/tmp/a%26b",
+		"&in_capsule=off&tos=16&max_r2t=1&host_iface=eth%30&ctrl_loss_tmo=0"
+		"&pcap=/tmp/a%26b",
 		&o);
 	assert_int_equal(o.hdr_digest, NOF_PREFER);
 	assert_int_equal(o.data_digest, NOF_ON);
@@ -183,10 +184,12 @@ static void test_format_round_trip(void **state)
 	static const char *const uris[] = {
 		"nvme+tcp://h/" NQN,
 		"nvme+tcp://[fe80::1%25eth0]:4421/" NQN "/3",
-		"nvme+tcp://h/a%2Fb%20c?host_traddr=::1&nr_io_queues=2&keep_alive_tmo=2.500&hdr_digest=on",
+		"nvme+tcp://h/a%2Fb%20c?host_traddr=::1&nr_io_queues=2&keep_alive_tmo=2.500"
+		"&hdr_digest=on",
 		"nvme+tcp://h:8009/",
 		"nvme+tcp://h/?keep_alive_tmo=5.000",
-		"nvme+tcp://h/x?tos=0&mptcp=off&engine=io_uring&in_capsule=off&max_r2t=2&pcap=/a/b%26",
+		"nvme+tcp://h/x?tos=0&mptcp=off&engine=io_uring&in_capsule=off&max_r2t=2"
+		"&pcap=/a/b%26",
 	};
 
 	for (size_t i = 0; i < sizeof(uris) / sizeof(uris[0]); i++) {
