@@ -17,7 +17,7 @@
 #define SPARSE_GRAIN 4096u		/* zeroes shorter than this are sent */
 #define DRAIN_LIMIT  (3 * NSEC_PER_SEC) /* for what is in flight, once the copy has failed */
 
-enum chunk_state { CHUNK_READING, CHUNK_READY, CHUNK_WRITING, CHUNK_DONE };
+enum chunk_state { CHUNK_READING, CHUNK_READY, CHUNK_WRITING, CHUNK_DONE, CHUNK_FAILED };
 
 struct pass;
 
@@ -85,7 +85,7 @@ static void read_done(struct io *io, int error, const char *detail)
 	p->reading--;
 	ch->state = CHUNK_READY;
 	if (error) {
-		ch->len = 0;
+		ch->state = CHUNK_FAILED;
 		io_failed(p, io, error, detail);
 		return;
 	}
@@ -97,6 +97,7 @@ static void read_done(struct io *io, int error, const char *detail)
 		p->c->total = p->total;
 		return;
 	}
+	ch->state = CHUNK_FAILED;
 	p->is_stopped = true;
 	copy_fail(p->c, "%s became shorter while it was read: it ends at %llu.", io->end->name,
 		  (unsigned long long)(io->offset + io->result));
@@ -171,6 +172,7 @@ static void write_done(struct io *io, int error, const char *detail)
 	p->writing--;
 	ch->state = CHUNK_READY;
 	if (error) {
+		ch->state = CHUNK_FAILED;
 		io_failed(p, io, error, detail);
 		return;
 	}
