@@ -95,6 +95,7 @@ struct end {
 	struct nof_ns_info info;
 	struct nof_ctrl_info ctrl_info;
 	struct nof_transport transport; /* of the first queue */
+	bool is_abandoned;		/* the target is silent: no leave is taken of it */
 	struct nof_chan **chans;
 	unsigned int chan_count, chan_next;
 	/* the others */

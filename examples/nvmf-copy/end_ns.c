@@ -59,7 +59,7 @@ static int ns_close(struct end *end)
 	free(end->chans);
 	nof_ns_close(end->ns);
 	/* Every result is in: what a clean end may still run into changes none. */
-	if (end->ctrl && nof_ctrl_get_state(end->ctrl) == NOF_CTRL_LIVE)
+	if (end->ctrl && !end->is_abandoned && nof_ctrl_get_state(end->ctrl) == NOF_CTRL_LIVE)
 		nof_ctrl_disconnect_sync(end->ctrl);
 	nof_ctrl_free(end->ctrl);
 	return 0;

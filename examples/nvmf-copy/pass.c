@@ -341,10 +341,15 @@ static bool is_finished(const struct pass *p)
 /* What does not end by itself is ended: a silent target must not keep us. */
 static void abandon(struct pass *p)
 {
-	if (p->in->kind == END_NS)
-		end_close(p->in);
-	if (p->out && p->out->kind == END_NS)
-		end_close(p->out);
+	struct end *ends[2] = { p->in, p->out };
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		if (!ends[i] || ends[i]->kind != END_NS)
+			continue;
+		ends[i]->is_abandoned = true;
+		end_close(ends[i]);
+	}
 	while (p->reading || p->writing) {
 		pool_cancel(p->c->pool);
 		nof_loop_wait(p->c->loop, 10);

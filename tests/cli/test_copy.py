@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 from clitest import (DEADLINE, VARIANTS, Folder, Running, eq, main, noise, run, run_json, test,
                      tool, uri, wants)
@@ -230,15 +231,29 @@ def progress_lines_for_programs():
         wants(p.stderr.decode(), "copy 100% [########################] 32 MiB of 32 MiB")
 
 
-def interrupted(args, stdin):
+def until(condition):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        eq(time.monotonic() < deadline, True, "in time")
+        time.sleep(0.002)
+
+
+def interrupted(args, stdin, begun=lambda: True, stop=None):
     r, w = os.pipe()
     p = subprocess.Popen([tool(COPY), "--json", f"--progress={w}", *args], pass_fds=[w],
                          stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     os.close(w)
     with os.fdopen(r) as f:
-        f.readline()    # it has begun
+        f.readline()    # signals are caught from here on
+        until(begun)
+        if stop:
+            stop.send_signal(signal.SIGSTOP)
         p.send_signal(signal.SIGINT)
-        out, err = p.communicate(timeout=DEADLINE)
+        try:
+            out, err = p.communicate(timeout=DEADLINE)
+        finally:
+            if stop:
+                stop.send_signal(signal.SIGCONT)
     eq(p.returncode, 1, err.decode())
     result = json.loads(out)
     eq((result["interrupted"], result["complete"]), (True, False))
@@ -256,9 +271,11 @@ def sigint_ends_it_with_what_was_done_so_far():
             interrupted(["-", uri(t, "1", variant)], r)
             os.close(r)
             os.close(w)
-        # A target that says nothing: no waiting for its timeout.
-        t.control("fault on=write do=drop")
-        interrupted([src, uri(t, "1", VARIANTS[0])], subprocess.DEVNULL)
+        # A target that says nothing, at first to a write, then at all: nobody waits for it.
+        for variant, stop in zip(VARIANTS, (None, t.proc)):
+            t.control("fault on=write do=drop")
+            interrupted([src, uri(t, "1", variant)], subprocess.DEVNULL,
+                        lambda: json.loads(t.control("stats"))["faults_fired"], stop)
         t.control("clear")
 
 
