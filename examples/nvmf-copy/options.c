@@ -47,8 +47,9 @@ static const char usage[] =
 	"  --progress=FD        lines PHASE PERCENT BYTES TOTAL on this descriptor instead\n"
 	"  --json               one JSON document on standard output\n"
 	"  --help, --version\n"
-	"SRC and DST: nvme+tcp://HOST[:PORT]/SUBSYSTEM-NQN[/NAMESPACE][?key=value&...], the name of\n"
-	"a file or block device, or - for standard input and output. DST is overwritten.\n";
+	"SRC and DST: nvme+tcp://HOST[:PORT]/SUBSYSTEM-NQN[/NAMESPACE][?key=value&...], the\n"
+	"name of a file or block device, or - for standard input and output. DST is\n"
+	"overwritten.\n";
 
 static int number(const char *name, const char *v, uint64_t min, uint64_t max, uint64_t *out)
 {

@@ -406,7 +406,8 @@ static int allocate(struct pass *p)
 	TAILQ_INIT(&p->active);
 	TAILQ_INIT(&p->idle);
 	p->mem_len = (size_t)(count * p->cell);
-	p->mem = mmap(NULL, p->mem_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p->mem = mmap(NULL, p->mem_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
 	p->chunks = calloc(count, sizeof(*p->chunks));
 	if (p->mem == MAP_FAILED || !p->chunks) {
 		if (p->mem == MAP_FAILED)
@@ -440,8 +441,9 @@ static int run(struct pass *p, const char *phase)
 
 int pass_copy(struct copy *c, struct check *check)
 {
-	struct pass p = { .c = c, .in = &c->src, .out = &c->dst, .check = check, .total = c->total };
+	struct pass p = { .c = c, .in = &c->src, .out = &c->dst, .check = check };
 
+	p.total = c->total;
 	return run(&p, "copy");
 }
 

@@ -8,7 +8,8 @@
 #include "info.h"
 
 static const char usage[] =
-	"usage: nvmf-info [--json] [--list | --size | --paths | --can=CAP | --is=PROP | --doctor] URI\n"
+	"usage: nvmf-info [--json] [--list | --size | --paths | --can=CAP | --is=PROP |\n"
+	"                 --doctor] URI\n"
 	"  --json      one JSON document on standard output\n"
 	"  --list      one line for each namespace, or each entry of a discovery log: its URI\n"
 	"  --size      only the size of the namespace, in bytes\n"

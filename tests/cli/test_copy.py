@@ -184,7 +184,7 @@ def a_write_that_fails_is_reported_and_nothing_else():
     with Running("--ns=mem:16M", "--fault=on=write nth=9- do=status:2/0x80/dnr") as t, \
             Folder() as d:
         src = d.write("src", noise(4 * MIB))
-        p = run(COPY, "--json", src, uri(t, "1"), rc=1)
+        p = run(COPY, "--json", "--requests=1", src, uri(t, "1"), rc=1)
         r = json.loads(p.stdout)
         eq((r["complete"], r["good_bytes"]), (False, 8 * 256 << 10))
         wants(p.stderr, "writing nvme+tcp://", "is incomplete")
