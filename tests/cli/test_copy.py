@@ -15,6 +15,7 @@ from clitest import (DEADLINE, VARIANTS, Folder, Running, eq, main, noise, run, 
 
 MIB = 1 << 20
 COPY = "nvmf-copy"
+GIVE_UP = "&ctrl_loss_tmo=0"   # a lost connection is the end
 
 
 def content(target, ns, size=None):
@@ -147,7 +148,7 @@ def a_target_killed_while_it_is_written_to():
             r = Running("--ns=mem:16M", "--fault=on=write nth=40 do=kill")
             t = r.__enter__()
             try:
-                p = run(COPY, "--request-size=64k", src, uri(t, "1", variant), rc=1)
+                p = run(COPY, "--request-size=64k", src, uri(t, "1", variant + GIVE_UP), rc=1)
                 m = re.search(r"is incomplete, only its first (\d+) of 16777216 bytes are good: .",
                               p.stderr)
                 eq(bool(m), True, p.stderr)
@@ -168,7 +169,8 @@ def a_file_is_cut_to_what_is_good_when_the_target_is_killed():
             try:
                 run(COPY, "-", uri(t, "1"), input=data)
                 t.control("fault on=read nth=40 do=kill")
-                p = run(COPY, "--request-size=64k", uri(t, "1", variant), d.path("dst"), rc=1)
+                p = run(COPY, "--request-size=64k", uri(t, "1", variant + GIVE_UP), d.path("dst"),
+                        rc=1)
                 m = re.search(r"only its first (\d+) of 16777216 bytes are good", p.stderr)
                 got = d.read("dst")
                 eq(len(got), int(m[1]), "length of the file")
