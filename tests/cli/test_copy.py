@@ -321,6 +321,7 @@ def what_cannot_be_copied_is_refused_before_anything_happens():
         wants(run(COPY, d.path("none"), one, rc=1).stderr, "No such file")
         wants(run(COPY, d.name, one, rc=1).stderr, "is a directory")
         wants(run(COPY, one, d.path("no/such"), rc=1).stderr, "No such file")
+        wants(run(COPY, src, "/dev/full", rc=1).stderr, "No space left", "first 0 of 4096")
         for args in ([], [src], [src, one, one], ["--json", src, "-"], ["--verify", src, "-"],
                      ["--requests=0", src, one], ["--request-size=5000", src, one],
                      ["--progress=99", src, one], ["--progress=1", src, "-"],
