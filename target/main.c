@@ -158,7 +158,7 @@ enum {
 	O_LISTEN = 256, O_MPTCP, O_NQN, O_NS, O_HDGST, O_DDGST, O_FAULT, O_READY_FD, O_IN_CAPSULE,
 	O_R2T, O_R2T_SIZE, O_C2H_SIZE, O_SUCCESS, O_CPDA, O_MAXH2CDATA, O_MDTS, O_QUEUES,
 	O_QUEUE_SIZE, O_KATO_CHECK, O_ALLOW_HOST, O_NO_FLUSH, O_MAX_CONNS, O_CONTROL, O_VERBOSE,
-	O_HELP, O_VERSION,
+	O_HELP, O_VERSION, O_BASH_OPTIONS,
 };
 
 static const struct option longopts[] = {
@@ -188,8 +188,36 @@ static const struct option longopts[] = {
 	{ "verbose", no_argument, NULL, O_VERBOSE },
 	{ "help", no_argument, NULL, O_HELP },
 	{ "version", no_argument, NULL, O_VERSION },
+	{ "bash-options", no_argument, NULL, O_BASH_OPTIONS },
 	{ NULL, 0, NULL, 0 },
 };
+
+/* What the shell's completion asks: a line for each option, and the values of those with few. */
+static void print_options(void)
+{
+	static const struct {
+		int option;
+		const char *values;
+	} values[] = {
+		{ O_MPTCP, "prefer off" }, { O_HDGST, "on off" },      { O_DDGST, "on off" },
+		{ O_SUCCESS, "on off" },   { O_KATO_CHECK, "on off" }, { O_CONTROL, "@file" },
+	};
+	const struct option *o;
+	size_t i;
+
+	for (o = longopts; o->name; o++) {
+		if (o->val == O_BASH_OPTIONS)
+			continue;
+		printf("--%s%s", o->name,
+		       o->has_arg == required_argument ? "=" :
+		       o->has_arg == optional_argument ? "[=]" :
+							 "");
+		for (i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+			if (values[i].option == o->val)
+				printf(" %s", values[i].values);
+		putchar('\n');
+	}
+}
 
 static const char *listen_specs[64];
 static unsigned int nlisten;
@@ -314,6 +342,9 @@ static void set_option(int o, const char *v, struct subsys **cur)
 		exit(0);
 	case O_VERSION:
 		puts("nvmf-target " NOF_VERSION);
+		exit(0);
+	case O_BASH_OPTIONS:
+		print_options();
 		exit(0);
 	default:
 		fputs("nvmf-target: see nvmf-target --help\n", stderr);

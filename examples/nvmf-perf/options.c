@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/complete.h"
 #include "perf.h"
 
 enum opt {
@@ -30,6 +31,7 @@ enum opt {
 	OPT_COMPARE_TCP,
 	OPT_HELP,
 	OPT_VERSION,
+	OPT_COMPLETE,
 };
 
 static const struct option options[] = {
@@ -57,7 +59,17 @@ static const struct option options[] = {
 	{ "compare-tcp", no_argument, NULL, OPT_COMPARE_TCP },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
+	{ COMPLETE_OPTION, no_argument, NULL, OPT_COMPLETE },
 	{ NULL, 0, NULL, 0 },
+};
+
+static const struct complete_values values[] = {
+	{ "rw", "read write randread randwrite rw randrw" },
+	{ "verify", "crc32c" },
+	{ "poll", "sleep adaptive spin" },
+	{ "json-out", "@file" },
+	{ "pcap", "@file" },
+	{ NULL, NULL },
 };
 
 static const char usage[] =
@@ -269,6 +281,7 @@ int perf_parse(int argc, char **argv, struct perf_opts *o)
 		switch (c) {
 		case OPT_HELP: fputs(usage, stdout); return 1 + TOOL_OK;
 		case OPT_VERSION: printf("nvmf-perf %s\n", nof_version()); return 1 + TOOL_OK;
+		case OPT_COMPLETE: complete_print(options, values, "uri"); return 1 + TOOL_OK;
 		case ':': return 1 + tool_error(TOOL_USAGE, "%s needs a value.", argv[optind - 1]);
 		case '?':
 			return 1 + tool_error(TOOL_USAGE,

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nvmf-info: what is behind a URI. Controller, namespaces, limits and transport of a subsystem,
+ * or the log of a discovery controller.
+ *
+ *	main.c      command line; fetches everything that was asked for
+ *	text.c      for people
+ *	document.c  for programs: JSON
+ *	ask.c       --can and --is: one question, answered by the exit code
+ *	doctor.c    --doctor: is it MPTCP, why not, what to change
+ *	names.c     names of features, types and identifiers
+ */
+#ifndef INFO_H
+#define INFO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <nof.h>
+
+#include "../common/json.h"
+#include "../common/tool.h"
+
+#define INFO_NO 3 /* exit code: the answer to --can or --is is no */
+
+enum what { SHOW_ALL, SHOW_LIST, SHOW_SIZE, SHOW_PATHS, SHOW_ANSWER, SHOW_DOCTOR };
+
+struct question;
+
+struct info {
+	enum what what;
+	bool json;
+	const struct question *question; /* --can, --is; else NULL */
+	struct nof_opts opts;
+	struct nof_loop *loop;
+	struct nof_ctrl *ctrl;
+	struct nof_ctrl_info ci;
+	struct nof_ns_info *ns; /* those the URI names, or all that can be opened */
+	size_t ns_count;
+	struct nof_discovery_log *log;	/* NULL unless it is a discovery controller */
+	struct nof_transport transport; /* of the admin queue */
+};
+
+struct feature {
+	uint32_t bit; /* enum nof_ns_feature */
+	const char *name;
+};
+
+/* names.c */
+extern const struct feature features[]; /* ends with a NULL name */
+/* id in hexadecimal into buf, which it returns. */
+const char *hex_id(char *buf, const uint8_t *id, size_t len, bool is_uuid);
+/* The best name of a namespace that a URI can carry. */
+const char *ns_id(char *buf, const struct nof_ns_info *ns);
+const char *entry_type(const struct nof_discovery_entry *e);
+const char *transport_name(uint8_t trtype);
+
+/* text.c */
+void print_text(const struct info *info);
+void print_transport(const struct nof_transport *t);
+
+/* document.c: false when it could not be written. */
+bool print_json(const struct info *info);
+void json_transport(struct json *j, const struct nof_transport *t);
+
+/* ask.c: NULL when there is no such question. In names, _ and - are the same. */
+const struct question *question_find(const char *option, const char *name);
+const char *question_names(char *buf, size_t len, const char *option);
+bool question_wants_namespace(const struct question *q);
+/* TOOL_OK for yes, INFO_NO, or TOOL_FAILED. */
+int question_answer(const struct info *info);
+
+/* doctor.c */
+int doctor(const struct info *info);
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../common/complete.h"
+#include "info.h"
+
+static const char usage[] =
+	"usage: nvmf-info [--json] [--list | --size | --paths | --can=CAP | --is=PROP |\n"
+	"                 --doctor] URI\n"
+	"  --json      one JSON document on standard output\n"
+	"  --list      one line for each namespace, or each entry of a discovery log: its URI\n"
+	"  --size      only the size of the namespace, in bytes\n"
+	"  --paths     only the transport: MPTCP or TCP, and its subflows\n"
+	"  --can=CAP   exit 0 if the namespace can, 3 if not; CAP is one of\n"
+	"              %s\n"
+	"  --is=PROP   exit 0 if it is so, 3 if not; PROP is one of\n"
+	"              %s\n"
+	"  --doctor    is it MPTCP, why not, and what to change\n"
+	"  --help, --version\n"
+	"URI: nvme+tcp://HOST[:PORT][/SUBSYSTEM-NQN[/NAMESPACE]][?key=value&...], see libnof(3).\n"
+	"Without a subsystem the discovery log of the host is shown.\n";
+
+static int fetch_namespace(struct info *info, const char *id, struct nof_ns_info *out)
+{
+	struct nof_ns *ns;
+	int ret = nof_ns_open_sync(info->ctrl, id, &ns);
+
+	if (ret < 0)
+		return ret;
+	out->size = sizeof(*out);
+	ret = nof_ns_get_info(ns, out);
+	nof_ns_close(ns);
+	return ret;
+}
+
+static int fetch_namespaces(struct info *info)
+{
+	int count = nof_ctrl_get_nsids(info->ctrl, NULL, 0), i, ret;
+	bool is_one = info->opts.ns[0] || info->what == SHOW_SIZE || info->what == SHOW_ANSWER;
+	uint32_t *ids;
+	char id[16];
+
+	if (count < 0)
+		return count;
+	info->ns = calloc((size_t)count + 1, sizeof(*info->ns));
+	ids = calloc((size_t)count + 1, sizeof(*ids));
+	ret = info->ns && ids ? 0 : -ENOMEM;
+	if (ret == 0 && is_one) {
+		ret = fetch_namespace(info, NULL, &info->ns[0]);
+		info->ns_count = ret == 0;
+	} else if (ret == 0) {
+		i = nof_ctrl_get_nsids(info->ctrl, ids, (size_t)count);
+		if (i < count)
+			count = i;
+		for (i = 0; i < count; i++) {
+			snprintf(id, sizeof(id), "%u", ids[i]);
+			ret = fetch_namespace(info, id, &info->ns[info->ns_count]);
+			/* One with a foreign format hides nothing of the others. */
+			if (ret == -ENOTSUP)
+				ret = 0;
+			else if (ret < 0)
+				break;
+			else
+				info->ns_count++;
+		}
+	}
+	free(ids);
+	return ret;
+}
+
+static bool wants_namespaces(const struct info *info)
+{
+	if (info->what == SHOW_ANSWER)
+		return question_wants_namespace(info->question);
+	return info->what != SHOW_PATHS && info->what != SHOW_DOCTOR;
+}
+
+static int fetch(struct info *info)
+{
+	int ret = nof_ctrl_new(info->loop, &info->opts, NULL, NULL, &info->ctrl);
+
+	if (ret < 0)
+		return ret;
+	ret = nof_ctrl_connect_sync(info->ctrl);
+	if (ret < 0)
+		return ret;
+	info->ci.size = sizeof(info->ci);
+	ret = nof_ctrl_get_info(info->ctrl, &info->ci);
+	if (ret < 0)
+		return ret;
+	if (info->ci.is_discovery)
+		ret = nof_discovery_get_sync(info->ctrl, &info->log);
+	else if (wants_namespaces(info))
+		ret = fetch_namespaces(info);
+	if (ret < 0)
+		return ret;
+	info->transport.size = sizeof(info->transport);
+	return nof_ctrl_get_transport(info->ctrl, &info->transport);
+}
+
+static int run(struct info *info, const char *uri)
+{
+	struct nof_loop_opts lo;
+	int ret;
+
+	nof_opts_init(&info->opts);
+	if (nof_uri_parse(uri, &info->opts) < 0)
+		return tool_error(TOOL_USAGE, "%s", nof_strerror_detail());
+	nof_loop_opts_init(&lo);
+	lo.engine = info->opts.engine;
+	if (nof_loop_new(&lo, &info->loop) < 0)
+		return tool_error(TOOL_FAILED, "%s", nof_strerror_detail());
+	ret = fetch(info);
+	if (ret < 0) {
+		ret = tool_error(TOOL_FAILED, "%s", nof_strerror_detail());
+	} else if (info->what == SHOW_SIZE && info->ns_count == 0) {
+		ret = tool_error(TOOL_USAGE,
+				 "--size: %s is a discovery controller and has no "
+				 "namespace; name a subsystem in the URI.",
+				 uri);
+	} else if (info->what == SHOW_ANSWER) {
+		ret = question_answer(info);
+	} else if (info->what == SHOW_DOCTOR) {
+		ret = doctor(info);
+	} else if (info->json) {
+		ret = print_json(info) ? 0 : TOOL_FAILED;
+	} else {
+		print_text(info);
+	}
+	/* Everything has been read: a rough end would change nothing of it. */
+	if (info->ctrl && nof_ctrl_get_state(info->ctrl) == NOF_CTRL_LIVE)
+		nof_ctrl_disconnect_sync(info->ctrl);
+	nof_discovery_free(info->log);
+	nof_ctrl_free(info->ctrl);
+	nof_loop_free(info->loop);
+	free(info->ns);
+	return ret;
+}
+
+static void print_usage(void)
+{
+	char can[256], is[256];
+
+	printf(usage, question_names(can, sizeof(can), "can"),
+	       question_names(is, sizeof(is), "is"));
+}
+
+static void print_completions(const struct option *options)
+{
+	char can[256], is[256];
+	const struct complete_values values[] = {
+		{ "can", question_names(can, sizeof(can), "can") },
+		{ "is", question_names(is, sizeof(is), "is") },
+		{ NULL, NULL },
+	};
+
+	complete_print(options, values, "uri");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "list", no_argument, NULL, 'l' },
+		{ "size", no_argument, NULL, 's' },
+		{ "paths", no_argument, NULL, 'p' },
+		{ "can", required_argument, NULL, 'c' },
+		{ "is", required_argument, NULL, 'i' },
+		{ "doctor", no_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ COMPLETE_OPTION, no_argument, NULL, 'b' },
+		{ NULL, 0, NULL, 0 },
+	};
+	static struct info info;
+	const char *option;
+	char names[256];
+	enum what what;
+	int c, ret;
+
+	tool_name = "nvmf-info";
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		switch (c) {
+		case 'j': info.json = true; continue;
+		case 'h': print_usage(); return TOOL_OK;
+		case 'v': printf("nvmf-info %s\n", nof_version()); return TOOL_OK;
+		case 'b': print_completions(options); return TOOL_OK;
+		case 'l': what = SHOW_LIST; break;
+		case 's': what = SHOW_SIZE; break;
+		case 'p': what = SHOW_PATHS; break;
+		case 'd': what = SHOW_DOCTOR; break;
+		case 'c':
+		case 'i':
+			what = SHOW_ANSWER;
+			option = c == 'c' ? "can" : "is";
+			info.question = question_find(option, optarg);
+			if (!info.question)
+				return tool_error(TOOL_USAGE,
+						  "--%s=%s: one of these is wanted: %s.", option,
+						  optarg,
+						  question_names(names, sizeof(names), option));
+			break;
+		case ':': return tool_error(TOOL_USAGE, "%s needs a value.", argv[optind - 1]);
+		default:
+			return tool_error(TOOL_USAGE,
+					  "%s is not understood; --help lists the options.",
+					  argv[optind - 1]);
+		}
+		if (info.what != SHOW_ALL)
+			return tool_error(TOOL_USAGE, "only one of --list, --size, --paths, --can, "
+						      "--is and --doctor can be asked for at a "
+						      "time.");
+		info.what = what;
+	}
+	if (argc - optind != 1)
+		return tool_error(TOOL_USAGE, "exactly one URI such as nvme+tcp://HOST is wanted; "
+					      "--help lists the options.");
+	ret = run(&info, argv[optind]);
+	if (fflush(stdout) != 0 && ret == 0)
+		ret = tool_error(TOOL_FAILED, "standard output: %s.", strerror(errno));
+	return ret;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+
+#include "info.h"
+
+void print_transport(const struct nof_transport *t)
+{
+	char a[32], b[32];
+	unsigned int i;
+
+	printf("transport    %s", t->is_mptcp ? "MPTCP" : "TCP");
+	if (t->reason[0])
+		printf(": %s", t->reason);
+	putchar('\n');
+	for (i = 0; i < t->subflow_count && i < NOF_SUBFLOWS_MAX; i++)
+		printf("  subflow    %s -> %s, sent %s, received %s, rtt %u us, %u retransmits\n",
+		       t->subflows[i].local, t->subflows[i].peer,
+		       tool_format_bytes(a, sizeof(a), (double)t->subflows[i].bytes_sent),
+		       tool_format_bytes(b, sizeof(b), (double)t->subflows[i].bytes_received),
+		       t->subflows[i].rtt_us, t->subflows[i].retransmits);
+}
+
+static void print_entry(const struct nof_discovery_entry *e)
+{
+	if (e->trtype == 3 && e->adrfam == 2)
+		printf("%-10s nvme+tcp://[%s]:%s/%s\n", entry_type(e), e->traddr, e->trsvcid,
+		       e->subnqn);
+	else if (e->trtype == 3)
+		printf("%-10s nvme+tcp://%s:%s/%s\n", entry_type(e), e->traddr, e->trsvcid,
+		       e->subnqn);
+	else
+		printf("%-10s %s %s %s %s\n", entry_type(e), transport_name(e->trtype), e->traddr,
+		       e->trsvcid, e->subnqn);
+}
+
+static void print_namespace(const struct nof_ns_info *ns)
+{
+	char a[64];
+	size_t i;
+
+	printf("namespace %-2u %s, %llu blocks of %u bytes\n", ns->nsid,
+	       tool_format_bytes(a, sizeof(a), (double)ns->bytes), (unsigned long long)ns->blocks,
+	       ns->block_size);
+	if (ns->has_uuid)
+		printf("  uuid       %s\n", hex_id(a, ns->uuid, sizeof(ns->uuid), true));
+	if (ns->has_nguid)
+		printf("  nguid      %s\n", hex_id(a, ns->nguid, sizeof(ns->nguid), false));
+	if (ns->has_eui64)
+		printf("  eui64      %s\n", hex_id(a, ns->eui64, sizeof(ns->eui64), false));
+	printf("  limits     %s per command",
+	       tool_format_bytes(a, sizeof(a), (double)ns->max_transfer));
+	if (ns->preferred_io)
+		printf(", %s preferred", tool_format_bytes(a, sizeof(a), (double)ns->preferred_io));
+	printf("\n  features  ");
+	for (i = 0; features[i].name; i++)
+		if (ns->features & features[i].bit)
+			printf(" %s", features[i].name);
+	putchar('\n');
+}
+
+/* Several namespaces: a line each. */
+static void print_table(const struct info *info)
+{
+	char size[32], id[64];
+	size_t i, k;
+
+	printf("\n%6s  %10s  %6s  %-36s  %s\n", "NSID", "SIZE", "BLOCK", "UUID, NGUID OR EUI64",
+	       "FEATURES");
+	for (i = 0; i < info->ns_count; i++) {
+		const struct nof_ns_info *ns = &info->ns[i];
+
+		strcpy(id, "-");
+		if (ns->has_uuid)
+			hex_id(id, ns->uuid, sizeof(ns->uuid), true);
+		else if (ns->has_nguid)
+			hex_id(id, ns->nguid, sizeof(ns->nguid), false);
+		else if (ns->has_eui64)
+			hex_id(id, ns->eui64, sizeof(ns->eui64), false);
+		printf("%6u  %10s  %6u  %-36s ", ns->nsid,
+		       tool_format_bytes(size, sizeof(size), (double)ns->bytes), ns->block_size,
+		       id);
+		for (k = 0; features[k].name; k++)
+			if (ns->features & features[k].bit)
+				printf(" %s", features[k].name);
+		putchar('\n');
+	}
+}
+
+static void print_controller(const struct nof_ctrl_info *ci)
+{
+	char a[32], b[32];
+
+	printf("subsystem    %s\n", ci->subnqn);
+	printf("controller   %u, %s, serial %s, firmware %s, NVMe %u.%u.%u%s\n", ci->cntlid,
+	       ci->model, ci->serial, ci->firmware, ci->version >> 16, ci->version >> 8 & 0xff,
+	       ci->version & 0xff, ci->is_discovery ? ", discovery" : "");
+	if (!ci->is_discovery)
+		printf("queues       up to %u, %u entries; %s per command, %s in a capsule\n",
+		       ci->nr_io_queues, ci->queue_size,
+		       tool_format_bytes(a, sizeof(a), (double)ci->max_transfer),
+		       tool_format_bytes(b, sizeof(b), (double)ci->in_capsule));
+	printf("keep alive   ");
+	if (ci->keep_alive_ms)
+		printf("%u ms\n", ci->keep_alive_ms);
+	else
+		puts("none");
+	printf("digests      %s%s%s\n", ci->has_hdr_digest ? "header " : "",
+	       ci->has_data_digest ? "data" : "",
+	       ci->has_hdr_digest || ci->has_data_digest ? "" : "none");
+}
+
+static void print_list(const struct info *info)
+{
+	struct nof_opts o = info->opts;
+	char uri[8192];
+	size_t i;
+
+	for (i = 0; info->log && i < info->log->count; i++)
+		print_entry(&info->log->entries[i]);
+	for (i = 0; i < info->ns_count; i++) {
+		ns_id(o.ns, &info->ns[i]);
+		nof_uri_format(&o, uri, sizeof(uri));
+		printf("%s\n", uri);
+	}
+}
+
+void print_text(const struct info *info)
+{
+	size_t i;
+
+	switch (info->what) {
+	case SHOW_SIZE: printf("%llu\n", (unsigned long long)info->ns[0].bytes); return;
+	case SHOW_PATHS: print_transport(&info->transport); return;
+	case SHOW_LIST: print_list(info); return;
+	default: break;
+	}
+	print_controller(&info->ci);
+	print_transport(&info->transport);
+	if (info->ns_count > 1)
+		print_table(info);
+	else if (info->ns_count == 1)
+		print_namespace(&info->ns[0]);
+	for (i = 0; info->log && i < info->log->count; i++)
+		print_entry(&info->log->entries[i]);
+	if (info->log && info->log->count < info->log->total)
+		printf("(%llu entries more)\n",
+		       (unsigned long long)(info->log->total - info->log->count));
+}

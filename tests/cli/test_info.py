@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""nvmf-info: exit codes of questions, lists, discovery, documents. Usage:
+test_info.py PATH/nvmf-target TOOLS_FOLDER. Output is TAP."""
+import re
+
+from clitest import NQN, VARIANTS, Running, eq, main, run, run_json, test, uri, wants
+
+INFO = "nvmf-info"
+DISCOVERY = "nqn.2014-08.org.nvmexpress.discovery"
+NO = 3
+
+
+@test
+def questions_about_a_namespace():
+    with Running("--ns=mem:4M", "--ns=mem:4M,ro", "--no-flush-cache") as t, \
+            Running("--ns=mem:4M") as cached:
+        for variant in VARIANTS:
+            for ns, option, rc in (
+                    ("1", "--can=read", 0), ("2", "--can=read", 0),
+                    ("1", "--can=write", 0), ("2", "--can=write", NO),
+                    ("1", "--can=flush", 0),
+                    ("1", "--can=write-zeroes", 0), ("1", "--can=write_zeroes", 0),
+                    ("2", "--can=write-zeroes", NO), ("2", "--can=deallocate", NO),
+                    ("1", "--can=deallocate", 0), ("1", "--can=compare", 0),
+                    ("1", "--is=read-only", NO), ("2", "--is=read_only", 0),
+                    ("1", "--is=volatile-cache", NO), ("1", "--is=discovery", NO)):
+                p = run(INFO, option, uri(t, ns, variant), rc=rc)
+                eq((p.stdout, p.stderr), (b"", ""), option)
+            run(INFO, "--is=volatile-cache", uri(cached, "1", variant))
+
+
+@test
+def questions_about_the_connection():
+    with Running("--ns=mem:4M") as t:
+        run(INFO, "--is=mptcp", uri(t, variant="mptcp=off"), rc=NO)
+        if "require" in VARIANTS[1]:
+            run(INFO, "--is=mptcp", uri(t, variant="mptcp=require"))
+        run(INFO, "--is=hdr-digest", uri(t), rc=NO)
+        run(INFO, "--is=hdr-digest", uri(t, variant="hdr_digest=on"))
+        run(INFO, "--is=data_digest", uri(t, variant="data_digest=on"))
+        run(INFO, "--is=discovery", uri(t, nqn=DISCOVERY))
+        run(INFO, "--can=write", uri(t, nqn=DISCOVERY), rc=NO)
+        r = run_json(INFO, "--is=discovery", uri(t), rc=NO)
+        eq(r, {"question": "is", "name": "discovery", "answer": False})
+
+
+@test
+def failures_and_wrong_command_lines_are_no_answers():
+    with Running("--ns=mem:4M") as t:
+        one = uri(t, "1")
+        run(INFO, "--can=write", uri(t, "7"), rc=1)
+        run(INFO, "--can=write", uri(t, "1", nqn="nqn.2024-01.org.example:none"), rc=1)
+        for args in ([], [one, one], ["--can=fly", one], ["--is=", one], ["--can"],
+                     ["--list", "--size", one], ["--can=read", "--can=write", one],
+                     ["--nonsense", one], ["nvme+tcp://"], ["--size", uri(t, nqn=DISCOVERY)]):
+            run(INFO, *args, rc=2)
+        wants(run(INFO, "--can=fly", one, rc=2).stderr, "write-zeroes", "compare")
+    run(INFO, one, rc=1)
+
+
+@test
+def several_namespaces_in_a_table_a_list_and_a_document():
+    with Running("--ns=mem:4M", "--ns=null:1T,bs=512", "--ns=mem:8M,nsid=7,ro") as t:
+        for variant in VARIANTS:
+            text = run(INFO, uri(t, variant=variant)).stdout.decode()
+            wants(text, "NSID", "subsystem    " + NQN)
+            rows = [line.split()[:4] for line in text.splitlines()
+                    if re.match(r" +\d+ +\d", line)]
+            eq([(r[0], r[1] + r[2], r[3]) for r in rows],
+               [("1", "4MiB", "4096"), ("2", "1TiB", "512"), ("7", "8MiB", "4096")])
+            uris = run(INFO, "--list", uri(t, variant=variant)).stdout.decode().split()
+            eq(len(uris), 3)
+            sizes = [int(run(INFO, "--size", u).stdout) for u in uris]
+            eq(sizes, [4 << 20, 1 << 40, 8 << 20], "each leads to its namespace")
+            r = run_json(INFO, uri(t, variant=variant))
+            eq([(n["nsid"], n["bytes"], n["block_size"]) for n in r["namespaces"]],
+               [(1, 4 << 20, 4096), (2, 1 << 40, 512), (7, 8 << 20, 4096)])
+            eq(r["namespaces"][2]["features"]["read_only"], True)
+            eq(r["controller"]["subnqn"], NQN)
+            one = run(INFO, uri(t, "7", variant)).stdout.decode()
+            wants(one, "namespace 7", "2048 blocks of 4096 bytes", "read_only")
+            eq(run_json(INFO, "--size", uri(t, "2")), {"bytes": 1 << 40})
+
+
+@test
+def the_discovery_log():
+    nqns = ["nqn.2024-01.org.example:a", "nqn.2024-01.org.example:b"]
+    with Running(f"--nqn={nqns[0]}", "--ns=mem:4M", f"--nqn={nqns[1]}", "--ns=mem:8M") as t:
+        base = f"nvme+tcp://127.0.0.1:{t.addr[1]}"
+        for where in (base, f"{base}/{DISCOVERY}"):
+            lines = run(INFO, "--list", where).stdout.decode().splitlines()
+            found = {line.split()[1] for line in lines if line.startswith("subsystem")}
+            eq(found, {f"{base}/{nqn}" for nqn in nqns})
+        eq([int(run(INFO, "--size", f"{base}/{nqn}").stdout) for nqn in nqns],
+           [4 << 20, 8 << 20])
+        r = run_json(INFO, base)
+        eq(r["controller"]["is_discovery"], True)
+        entries = [e for e in r["discovery"]["entries"] if e["type"] == "subsystem"]
+        eq(sorted(e["subnqn"] for e in entries), nqns)
+        eq({(e["transport"], e["adrfam"], e["trsvcid"]) for e in entries},
+           {("tcp", "ipv4", str(t.addr[1]))})
+
+
+@test
+def paths_and_the_doctor():
+    with Running("--ns=mem:4M") as t:
+        for variant in VARIANTS:
+            r = run_json(INFO, "--paths", uri(t, "1", variant))
+            eq(list(r), ["transport"])
+            want = "mptcp" if "require" in variant else "tcp"
+            eq(r["transport"]["protocol"], want)
+            eq(r["transport"]["subflows"][0]["peer"], f"127.0.0.1:{t.addr[1]}")
+            wants(run(INFO, "--paths", uri(t, "1", variant)).stdout.decode(),
+                  want.upper(), f"127.0.0.1:{t.addr[1]}")
+            r = run_json(INFO, "--doctor", uri(t, "1", variant))
+            eq(sorted(r), ["advice", "host", "transport"])
+        wants(run(INFO, "--doctor", uri(t, variant="mptcp=off")).stdout.decode(),
+              "this host", "transport    TCP", "The URI says mptcp=off")
+    with Running("--ns=mem:4M", "--mptcp=off") as t:
+        if "require" in VARIANTS[1]:
+            wants(run(INFO, "--doctor", uri(t)).stdout.decode(), "look at the target")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
