@@ -178,7 +178,9 @@ NOF_API void nof_loop_free(struct nof_loop *loop);
 /*
  * The one descriptor to poll for reading (level triggered): readable whenever
  * nof_loop_process() has something to do: data, completions, timers, submissions
- * that wait to be sent. The same for the loop's whole life; never read it.
+ * that wait to be sent. The same for the loop's whole life; never read it. When a
+ * loop moves to another thread, the old one must not keep computing without any
+ * system call: what io_uring began for it is finished in its context.
  * ENOTSUP for a NOF_LOOP_DEDICATED loop.
  */
 NOF_API int nof_loop_fd(struct nof_loop *loop);
@@ -256,7 +258,9 @@ struct nof_opts {
 					   gets unless it says otherwise */
 	uint32_t connect_timeout_ms;	/* name + TCP + ICResp of each connection; default 10000 */
 	uint32_t admin_timeout_ms;	/* one admin or Fabrics command; default 60000 */
-	uint32_t io_timeout_ms;		/* one I/O command; default 30000 */
+	uint32_t io_timeout_ms;		/* one I/O command; default 30000. All timeouts are
+					   extended once when the program itself did not run
+					   the loop in time */
 	enum nof_switch hdr_digest;	/* default OFF; ON = the target must agree */
 	enum nof_switch data_digest;	/* default OFF */
 	enum nof_mptcp mptcp;		/* default PREFER */

@@ -166,7 +166,6 @@ struct nof_loop {
 	struct nofi_batch *batches;	/* free send batches (tx.h) */
 	uint32_t batches_free;
 	struct nofi_linger *lingers;	/* sockets draining after a TermReq */
-	uint32_t users;			/* queues attached: free refuses to leak them silently */
 };
 
 void nofi_loop_mark_dirty(struct nof_loop *loop, struct nofi_dirty *d);
