@@ -151,7 +151,12 @@ static uint64_t supervise(struct run *run, uint64_t now)
 {
 	static uint64_t next_line; /* only one run at a time */
 	uint64_t again = UINT64_MAX, every = run->o->status;
-	bool is_progress = every == 0 && isatty(STDERR_FILENO);
+	static int is_tty = -1; /* asked once: this runs every turn */
+	bool is_progress;
+
+	if (is_tty < 0)
+		is_tty = isatty(STDERR_FILENO);
+	is_progress = every == 0 && is_tty;
 
 	if (perf_signal && !run->is_interrupted) {
 		run->is_interrupted = true;

@@ -37,10 +37,9 @@ struct nofi_sock_ops {
 	void (*connected)(struct nofi_sock *s, int res);
 	/*
 	 * Where do the next bytes go? Fills up to max iovecs with places for payload and
-	 * returns how many; 0: staging, of which at most *limit bytes are wanted
-	 * (NOFI_STAGING_LEN when unset).
+	 * returns how many; 0: staging.
 	 */
-	unsigned (*place)(struct nofi_sock *s, struct iovec *iov, unsigned max, size_t *limit);
+	unsigned (*place)(struct nofi_sock *s, struct iovec *iov, unsigned max);
 	/* direct bytes went to the places asked for last, staged bytes follow at staging */
 	void (*received)(struct nofi_sock *s, size_t direct, const uint8_t *staging,
 			 size_t staged, bool is_dry);
@@ -59,6 +58,7 @@ struct nofi_sock {
 	bool is_recv_armed;		/* io_uring: a receive is in the ring */
 	bool is_send_busy;		/* a send is under way: msg belongs to the engine */
 	bool is_poll_out;		/* epoll: EPOLLOUT is registered */
+	bool is_dry;			/* io_uring: the last receive took all there was */
 	bool is_starved;		/* io_uring: waits for a staging buffer */
 	uint32_t inflight;		/* io_uring: requests of this socket in the ring */
 	uint32_t direct_len;		/* bytes of the direct places in the armed receive */

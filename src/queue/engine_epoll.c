@@ -122,16 +122,13 @@ static void do_recv(struct nof_loop *loop, struct nofi_sock *s)
 
 	for (int i = 0; i < RECV_BUDGET && s->fd >= 0 && s->is_receiving; i++) {
 		struct msghdr msg = { .msg_iov = s->recv_iov };
-		size_t direct = 0, limit = NOFI_STAGING_LEN, got, room;
-		unsigned n = s->ops->place(s, s->recv_iov, NOFI_PLACES_MAX, &limit);
+		size_t direct = 0, limit, got, room;
+		unsigned n = s->ops->place(s, s->recv_iov, NOFI_PLACES_MAX);
 		ssize_t r;
 
 		for (unsigned k = 0; k < n; k++)
 			direct += s->recv_iov[k].iov_len;
-		if (n)
-			limit = NOFI_TAIL_LEN;
-		else if (limit > NOFI_STAGING_LEN)
-			limit = NOFI_STAGING_LEN;
+		limit = n ? NOFI_TAIL_LEN : NOFI_STAGING_LEN;
 		s->recv_iov[n].iov_base = p->staging;
 		s->recv_iov[n].iov_len = limit;
 		msg.msg_iovlen = n + 1;

@@ -134,12 +134,11 @@ static void arm_recv(struct nof_loop *loop, struct nofi_sock *s)
 {
 	struct uring *u = uring_of(loop);
 	struct io_uring_sqe *sqe;
-	size_t limit = NOFI_STAGING_LEN;
 	unsigned n;
 
 	if (!s->is_receiving || s->is_recv_armed || s->is_starved)
 		return;
-	n = s->ops->place(s, s->recv_iov, NOFI_PLACES_MAX, &limit);
+	n = s->ops->place(s, s->recv_iov, NOFI_PLACES_MAX);
 	sqe = get_sqe(u);
 	if (!sqe) {
 		s->is_receiving = false;
@@ -162,12 +161,14 @@ static void arm_recv(struct nof_loop *loop, struct nofi_sock *s)
 	} else {
 		s->direct_len = 0;
 		put_tail(u, s);
-		io_uring_prep_recv(sqe, s->fd, NULL,
-				   limit < NOFI_STAGING_LEN ? limit : NOFI_STAGING_LEN, 0);
+		io_uring_prep_recv(sqe, s->fd, NULL, NOFI_STAGING_LEN, 0);
 		sqe->flags |= IOSQE_BUFFER_SELECT;
 		sqe->buf_group = BUF_GROUP;
 		s->recv_msg.msg_iovlen = 0;
 	}
+	/* Nothing was left last time: trying first would only fail. */
+	if (s->is_dry)
+		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 	set_tag(sqe, s, TAG_RECV);
 	s->is_recv_armed = true;
 	s->inflight++;
@@ -179,17 +180,20 @@ static void on_recv(struct nof_loop *loop, struct nofi_sock *s, int res, uint32_
 	bool is_direct = s->recv_msg.msg_iovlen;
 	unsigned bid = flags >> IORING_CQE_BUFFER_SHIFT;
 	bool has_buf = flags & IORING_CQE_F_BUFFER;
+	size_t offered = !is_direct ? (size_t)NOFI_STAGING_LEN :
+			 s->direct_len + (s->tail ? (size_t)NOFI_TAIL_LEN : 0);
 
 	if (!s->is_receiving || s->fd < 0)
 		goto out;
+	s->is_dry = res > 0 && (size_t)res < offered;
 	if (res > 0 && is_direct) {
 		size_t n = (size_t)res, direct = n < s->direct_len ? n : s->direct_len;
 
 		s->ops->received(s, direct, s->tail ? s->tail->data : NULL, n - direct,
-				 n < s->direct_len + (s->tail ? (size_t)NOFI_TAIL_LEN : 0));
+				 s->is_dry);
 	} else if (res > 0 && has_buf && bid < u->staging_count) {
 		s->ops->received(s, 0, u->staging[bid], (size_t)res,
-				 (size_t)res < NOFI_STAGING_LEN);
+				 s->is_dry);
 	} else if (res == -ENOBUFS) {
 		/* Everyone's buffers are in use in this very batch: they come back when it is
 		   dispatched. More connections are ready than buffers: grow. */

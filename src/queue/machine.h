@@ -111,7 +111,6 @@ struct nofi_machine {
 	uint32_t rx_crc;		/* running digest of the payload */
 	uint16_t rx_slot;		/* whose payload it is */
 	uint16_t rx_have;		/* header bytes collected in rx_head */
-	uint32_t rx_big;		/* length of the last payload: predicts the next */
 	struct nofi_pdu pdu;		/* the PDU being received */
 	uint8_t rx_head[NOFI_TERM_MAX_PLEN + 8];
 	uint8_t rx_ddgst[NOFI_DIGEST_LEN];
@@ -140,7 +139,7 @@ void nofi_machine_notify(struct nofi_machine *m);
 
 /* rx.c */
 void nofi_machine_rx(struct nofi_machine *m, const uint8_t *data, size_t len);
-unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned max, size_t *limit);
+unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned max);
 void nofi_machine_rx_direct(struct nofi_machine *m, size_t len);
 /* Reports a protocol error once and stops the machine. */
 void nofi_machine_fatal(struct nofi_machine *m, const struct nofi_pdu_error *pe,

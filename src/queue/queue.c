@@ -298,9 +298,9 @@ static void on_sent(struct nofi_sock *s, int res)
 
 /* ---- receiving ---- */
 
-static unsigned on_place(struct nofi_sock *s, struct iovec *iov, unsigned max, size_t *limit)
+static unsigned on_place(struct nofi_sock *s, struct iovec *iov, unsigned max)
 {
-	return nofi_machine_place(&of(s, sock)->m, iov, max, limit);
+	return nofi_machine_place(&of(s, sock)->m, iov, max);
 }
 
 static void tap_direct(struct nofi_queue *q, size_t len)

@@ -18,10 +18,6 @@ enum {
 	 * its own.
 	 */
 	DIRECT_MIN = 16 * 1024,
-	/* After a payload at least this large, the next header is read into a small
-	   staging, so that the next payload goes direct too. */
-	BIG_PAYLOAD = 48 * 1024,
-	SMALL_STAGING = 4 * 1024,
 };
 
 const char *nofi_fes_name(uint16_t fes)
@@ -141,7 +137,6 @@ static void on_c2hdata(struct nofi_machine *m, uint32_t pad)
 		return;
 	}
 	m->rx_slot = nofi_cmd_slot(m, cmd);
-	m->rx_big = m->pdu.data_len;
 	m->rx_crc = NOFI_CRC32C_INIT;
 	m->rx_state = pad ? NOFI_RX_PAD : NOFI_RX_DATA;
 	m->rx_left = pad ? pad : m->pdu.data_len;
@@ -326,7 +321,7 @@ void nofi_machine_rx(struct nofi_machine *m, const uint8_t *data, size_t len)
 	}
 }
 
-unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned max, size_t *limit)
+unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned max)
 {
 	const struct nofi_cmd *cmd;
 	const struct iovec *src;
@@ -335,11 +330,8 @@ unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned 
 
 	if (m->is_stopped)	/* the buffers are the callers' again, or soon */
 		return 0;
-	if (m->rx_state != NOFI_RX_DATA || left < DIRECT_MIN) {
-		if (m->rx_big >= BIG_PAYLOAD)
-			*limit = SMALL_STAGING + (m->rx_state == NOFI_RX_HEAD ? 0 : left);
+	if (m->rx_state != NOFI_RX_DATA || left < DIRECT_MIN)
 		return 0;
-	}
 	cmd = &m->cmds[m->rx_slot];
 	src = cmd->iov;
 	off = cmd->iov_off;

@@ -488,10 +488,9 @@ static size_t receive(struct rig *r, const uint8_t *data, size_t len)
 {
 	struct iovec iov[NOFI_PLACES_MAX];
 	size_t limit = NOFI_STAGING_LEN, direct = 0, staged, total = 0;
-	unsigned n = nofi_machine_place(&r->m, iov, NOFI_PLACES_MAX, &limit);
+	unsigned n = nofi_machine_place(&r->m, iov, NOFI_PLACES_MAX);
 	uint8_t *staging;
 
-	CHECK(limit > 0);
 	for (unsigned i = 0; i < n; i++) {
 		size_t k = len - direct < iov[i].iov_len ? len - direct : iov[i].iov_len;
 

@@ -165,7 +165,7 @@ static void on_connected(struct nofi_sock *s, int res)
 {
 }
 
-static unsigned on_place(struct nofi_sock *s, struct iovec *iov, unsigned max, size_t *limit)
+static unsigned on_place(struct nofi_sock *s, struct iovec *iov, unsigned max)
 {
 	return 0;
 }
