@@ -146,6 +146,8 @@ struct nof_loop {
 	uint64_t now;			/* cached clock, valid while is_now_valid */
 	bool is_now_valid;		/* within one turn, or since the last flush */
 	bool is_processing;		/* inside a turn: callbacks may run */
+	bool has_more;			/* a receive filled its buffers: there is more to take */
+	bool wants_flush;		/* half a queue waits to be sent: now */
 	bool is_kicked;			/* the fd was made readable for unsent submissions */
 	uint32_t done_count;		/* completions of the running turn */
 

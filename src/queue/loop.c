@@ -16,6 +16,8 @@
 #include "queue/linger.h"
 #include "queue/tx.h"
 
+enum { HOLD_MAX = 16 };	/* more receives in one turn before what is queued goes out */
+
 /* Further away than any machine is on, and still a valid time for the kernel. */
 #define TIMER_NEVER (1ull << 62)
 
@@ -358,7 +360,17 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 		timeout_ns = 0;
 	update_timer(loop);
 	loop->is_now_valid = false;
+	loop->has_more = loop->wants_flush = false;
 	r = loop->eng->wait(loop, timeout_ns);
+	/*
+	 * Where receives were cut short by their buffers, the rest is taken before anything
+	 * is sent, unless half a queue waits: one send then carries the commands that many
+	 * receives brought about. It is the sends that are expensive.
+	 */
+	for (int i = 0; i < HOLD_MAX && loop->has_more && !loop->wants_flush && r >= 0; i++) {
+		loop->has_more = false;
+		r = loop->eng->wait(loop, 0);
+	}
 	run_msgs(loop);
 	loop->is_now_valid = false;	/* callbacks may have taken their time */
 	run_timers(loop);

@@ -33,6 +33,7 @@ struct nofi_queue {
 	uint64_t command_timeout;	/* ns, of commands sent from now on */
 	uint64_t excused;		/* deadlines up to here were moved once: is_excused() */
 	struct nofi_timer timer;	/* connect deadline; then the oldest command's at most */
+	uint32_t waiting;		/* commands and R2T answers queued since the last flush */
 	enum queue_state state;
 	uint16_t qid;
 	uint16_t notes;			/* of NOTES_MAX */
@@ -211,6 +212,8 @@ static void on_wants_tx(struct nofi_machine *m)
 {
 	struct nofi_queue *q = of_machine(m);
 
+	if (++q->waiting * 2 >= m->slots)
+		q->loop->wants_flush = true;
 	nofi_loop_mark_dirty(q->loop, &q->dirty);
 }
 
@@ -244,6 +247,7 @@ static void flush(struct nofi_dirty *d)
 {
 	struct nofi_queue *q = of(d, dirty);
 
+	q->waiting = 0;
 	/* An engine that sends at once calls sent() from inside: then there may be more. */
 	while (q->state == QUEUE_READY && !q->batch && !q->pending.code &&
 	       nofi_machine_has_tx(&q->m)) {
@@ -318,7 +322,8 @@ static void on_received(struct nofi_sock *s, size_t direct, const uint8_t *stagi
 {
 	struct nofi_queue *q = of(s, sock);
 
-	(void)is_dry;
+	if (!is_dry)
+		q->loop->has_more = true;
 	if (q->tap) {
 		tap_direct(q, direct);
 		if (staged)

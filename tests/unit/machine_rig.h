@@ -98,6 +98,7 @@ struct rig {
 	uint16_t sqhd;			/* in responses */
 	bool use_place;			/* deliver as an engine does */
 	size_t tail_len;		/* staging behind direct places, 0 = NOFI_TAIL_LEN */
+	size_t staging_len;		/* that one receive finds, 0 = NOFI_STAGING_LEN */
 	unsigned place_count;		/* direct receives made */
 	unsigned ready_count, fatal_count, note_count, wants_count;
 	struct nofi_pdu_error fatal;

@@ -105,6 +105,7 @@ static void t14_reads_of_every_shape(void **state)
 			.disable_sqflow = how & 8 });
 
 		r->use_place = how & 16;
+		r->staging_len = 4096;	/* little at a time: payload is under way when it asks */
 		for (unsigned l = 0; l < 6; l++)
 			for (unsigned shape = 0; shape < RIG_SHAPES; shape++)
 				for (unsigned n = 1; n <= 3 && n <= lengths[l]; n++)
