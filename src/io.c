@@ -61,6 +61,16 @@ static const char *describe(const struct nof_io *io, char *buf, size_t len)
 	return buf;
 }
 
+/* Back to the channel's table. */
+static void put_io(struct nof_io *io)
+{
+	struct nof_chan *chan = io->chan;
+
+	io->next = chan->free;
+	chan->free = io;
+	chan->inflight--;
+}
+
 static void complete(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
@@ -73,9 +83,7 @@ static void complete(struct nof_io *io)
 
 	if (io->error)
 		c.detail = describe(io, text, sizeof(text));
-	io->next = chan->free;
-	chan->free = io;
-	chan->inflight--;
+	put_io(io);
 	nofi_loop_count_done(chan->loop);
 	done(arg, &c);
 	if (chan->is_closing && !chan->inflight)
@@ -399,9 +407,7 @@ static int submit_data(struct nof_chan *chan, enum opcode opcode, void *buf,
 	else
 		r = check_range(chan->ns, opcode, len, offset, flags, &slba, &blocks);
 	if (r < 0) {
-		io->next = chan->free;
-		chan->free = io;
-		chan->inflight--;
+		put_io(io);
 		return r;
 	}
 	set_place(io, slba, blocks);
@@ -509,9 +515,7 @@ static int submit_range(struct nof_chan *chan, enum opcode opcode, uint64_t len,
 	else
 		r = check_range(chan->ns, opcode, len, offset, flags, &slba, &blocks);
 	if (r < 0) {
-		io->next = chan->free;
-		chan->free = io;
-		chan->inflight--;
+		put_io(io);
 		return r;
 	}
 	set_place(io, slba, blocks);
