@@ -37,6 +37,7 @@ int nofi_acmd_send(struct nofi_acmd *c)
 	d.length = (uint32_t)c->iov.iov_len;
 	d.dir = c->iov.iov_len ? c->dir : NOFI_DIR_NONE;
 	d.flags = c->flags;
+	d.timeout_ns = c->timeout_ms * NOFI_MS;
 	d.done = acmd_done;
 	d.arg = c;
 	c->is_busy = true;
@@ -52,6 +53,7 @@ static void begin(struct nofi_acmd *c, uint8_t opcode, uint32_t flags)
 	c->iov.iov_len = 0;
 	c->dir = NOFI_DIR_NONE;
 	c->flags = flags;
+	c->timeout_ms = 0;
 }
 
 static void set_data(struct nofi_acmd *c, enum nofi_dir dir, void *buf, uint32_t len)

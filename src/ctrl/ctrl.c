@@ -196,11 +196,12 @@ static void start_shutdown(struct nof_ctrl *ctrl)
 }
 
 static void call_done(nof_done_fn *done, void *arg, const struct nofi_err *err, uint16_t status,
-		      struct nof_loop *loop)
+		      uint64_t result, struct nof_loop *loop)
 {
 	struct nof_completion c = {
 		.error = err->code,
 		.status = err->code ? status : 0,
+		.result = result,
 		.detail = err->code ? err->text : "",
 	};
 
@@ -235,13 +236,14 @@ static bool deliver(struct nof_ctrl *ctrl)
 		done = ctrl->connect_done;
 		ctrl->connect_done = NULL;
 		ctrl->is_connect_over = false;
-		call_done(done, ctrl->connect_arg, &ctrl->connect_err, ctrl->fail_status,
+		call_done(done, ctrl->connect_arg, &ctrl->connect_err, ctrl->fail_status, 0,
 			  ctrl->loop);
 		return true;
 	}
 	if (op) {
 		struct nofi_err err = op->err;
 		uint16_t status = op->status;
+		uint64_t result = op->result;
 		void *arg = op->arg;
 
 		ctrl->ended_head = op->next;
@@ -250,7 +252,7 @@ static bool deliver(struct nof_ctrl *ctrl)
 		done = op->done;
 		op->end(op);
 		if (done)
-			call_done(done, arg, &err, status, ctrl->loop);
+			call_done(done, arg, &err, status, result, ctrl->loop);
 		return true;
 	}
 	if (ctrl->is_disconnect_over && ctrl->disconnect_done) {
@@ -260,7 +262,7 @@ static bool deliver(struct nof_ctrl *ctrl)
 		ctrl->disconnect_done = NULL;
 		if (ctrl->state == NOF_CTRL_CLOSED)
 			err.code = 0;
-		call_done(done, ctrl->disconnect_arg, &err, 0, ctrl->loop);
+		call_done(done, ctrl->disconnect_arg, &err, 0, 0, ctrl->loop);
 		return true;
 	}
 	return false;

@@ -42,6 +42,7 @@ struct nofi_acmd {
 	struct iovec iov;		/* its data */
 	enum nofi_dir dir;
 	uint32_t flags;			/* enum nofi_cmd_flag */
+	uint32_t timeout_ms;		/* 0: the admin timeout */
 	bool is_busy;			/* sent, not completed */
 	void (*done)(struct nofi_acmd *c, const struct nofi_cpl *cpl);
 };
@@ -70,6 +71,7 @@ struct nofi_op {
 	void *arg;
 	struct nofi_err err;		/* code 0: success */
 	uint16_t status;		/* NVMe status behind err */
+	uint64_t result;		/* for the completion */
 	/* The command under way (nofi_op_send). */
 	const char *cmd_what;		/* for sentences */
 	void (*next_fn)(struct nofi_op *op, const struct nofi_cpl *cpl);

@@ -32,6 +32,7 @@ int nofi_op_submit(struct nofi_op *op)
 	op->next = NULL;
 	op->err.code = 0;
 	op->status = 0;
+	op->result = 0;
 	if (ctrl->op_tail)
 		ctrl->op_tail->next = op;
 	else

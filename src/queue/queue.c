@@ -593,7 +593,8 @@ int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *
 
 void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 {
-	uint64_t deadline = nofi_loop_now(q->loop) + q->command_timeout;
+	uint64_t deadline = nofi_loop_now(q->loop) +
+			    (d->timeout_ns ? d->timeout_ns : q->command_timeout);
 
 	nofi_machine_send(&q->m, d, deadline);
 	/*

@@ -88,6 +88,7 @@ struct nofi_cmd_desc {
 	uint32_t length;		/* data bytes, 0 = none */
 	enum nofi_dir dir;
 	uint32_t flags;			/* enum nofi_cmd_flag */
+	uint64_t timeout_ns;		/* 0: the queue's */
 	nofi_cmd_done_fn *done;
 	void *arg;
 	uint32_t slot;			/* private */
