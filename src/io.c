@@ -45,11 +45,11 @@ static const char *describe(const struct nof_io *io, char *buf, size_t len)
 	int n;
 
 	if (io->opcode == OP_FLUSH)
-		n = snprintf(buf, len, "flush of namespace %u: ", io->chan->ns->nsid);
+		n = snprintf(buf, len, "flush of namespace %u: ", io->chan->ns->id.nsid);
 	else
 		n = snprintf(buf, len, "%s of %llu bytes at offset %llu of namespace %u: ",
 			     op_name(io->opcode), (unsigned long long)io->bytes,
-			     (unsigned long long)io->offset, io->chan->ns->nsid);
+			     (unsigned long long)io->offset, io->chan->ns->id.nsid);
 	if (n < 0 || (size_t)n >= len)
 		return buf;
 	if (io->status)
@@ -179,7 +179,7 @@ static void advance(struct nof_io *io, size_t n)
 }
 
 /* The largest next piece; a DSM is one range at a time, its data lies in the request. */
-static uint32_t piece(const struct nof_io *io, const struct nof_ns *ns)
+static uint32_t piece(const struct nof_io *io, const struct nofi_ns_ident *ns)
 {
 	uint64_t max = io->opcode == OP_WRITE_ZEROES ? ns->max_wz_blocks :
 		       io->opcode != OP_DSM ? ns->max_blocks :
@@ -192,7 +192,7 @@ static uint32_t piece(const struct nof_io *io, const struct nof_ns *ns)
 static int send_command(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
-	const struct nof_ns *ns = chan->ns;
+	const struct nofi_ns_ident *ns = &chan->ns->id;
 	struct nofi_cmd_desc d;
 	uint32_t blocks;
 	int r;
@@ -349,7 +349,8 @@ static uint32_t cdw12_of(uint32_t flags)
 }
 
 /* Checks the place of a request on the namespace; bytes → blocks. */
-static int check_range(const struct nof_ns *ns, enum opcode opcode, uint64_t len, uint64_t offset,
+static int check_range(const struct nofi_ns_ident *ns, enum opcode opcode, uint64_t len,
+		       uint64_t offset,
 		       uint32_t flags, uint64_t *slba, uint64_t *blocks)
 {
 	uint64_t mask = (1ull << ns->lba_shift) - 1;
@@ -381,7 +382,7 @@ static int check_range(const struct nof_ns *ns, enum opcode opcode, uint64_t len
 
 static void set_place(struct nof_io *io, uint64_t slba, uint64_t blocks)
 {
-	uint8_t shift = io->chan->ns->lba_shift;
+	uint8_t shift = io->chan->ns->id.lba_shift;
 
 	io->slba = slba;
 	io->left = blocks;
@@ -402,10 +403,10 @@ static int submit_data(struct nof_chan *chan, enum opcode opcode, void *buf,
 		return r;
 	if (len && !iov && !buf)
 		r = nofi_fail(-EINVAL, "%s: the buffer is NULL", op_name(opcode));
-	else if (opcode == OP_COMPARE && !(chan->ns->features & NOF_NS_COMPARE))
+	else if (opcode == OP_COMPARE && !(chan->ns->id.features & NOF_NS_COMPARE))
 		r = nofi_fail(-EOPNOTSUPP, "compare: the controller does not support it (ONCS)");
 	else
-		r = check_range(chan->ns, opcode, len, offset, flags, &slba, &blocks);
+		r = check_range(&chan->ns->id, opcode, len, offset, flags, &slba, &blocks);
 	if (r < 0) {
 		put_io(io);
 		return r;
@@ -490,7 +491,7 @@ int nof_flush(struct nof_chan *chan, nof_done_fn *done, void *arg)
 		return r;
 	io->offset = io->bytes = 0;
 	io->left = 1;
-	if (chan->ns->features & NOF_NS_VOLATILE_CACHE) {
+	if (chan->ns->id.features & NOF_NS_VOLATILE_CACHE) {
 		submit(io);
 	} else {
 		io->left = 0;
@@ -509,11 +510,11 @@ static int submit_range(struct nof_chan *chan, enum opcode opcode, uint64_t len,
 	r = get_io(chan, opcode, done, arg, &io);
 	if (r < 0)
 		return r;
-	if (!(chan->ns->features & feature))
+	if (!(chan->ns->id.features & feature))
 		r = nofi_fail(-EOPNOTSUPP, "%s: the controller does not support it (ONCS)",
 			      op_name(opcode));
 	else
-		r = check_range(chan->ns, opcode, len, offset, flags, &slba, &blocks);
+		r = check_range(&chan->ns->id, opcode, len, offset, flags, &slba, &blocks);
 	if (r < 0) {
 		put_io(io);
 		return r;
@@ -521,7 +522,7 @@ static int submit_range(struct nof_chan *chan, enum opcode opcode, uint64_t len,
 	set_place(io, slba, blocks);
 	io->cdw12 = cdw12_of(flags);
 	/* "If possible": where it is not, zeroes are written all the same. */
-	if ((flags & NOF_IO_DEALLOCATE) && (chan->ns->features & NOF_NS_WRITE_ZEROES_DEAC))
+	if ((flags & NOF_IO_DEALLOCATE) && (chan->ns->id.features & NOF_NS_WRITE_ZEROES_DEAC))
 		io->cdw12 |= CDW12_DEAC;
 	io->iov = NULL;
 	io->iov_off = 0;

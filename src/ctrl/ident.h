@@ -14,7 +14,7 @@
 #include "err.h"
 #include "nof.h"
 
-struct nof_ns;
+struct nofi_ns_ident;
 
 enum {
 	NOFI_PAGE = 4096,		/* size of every Identify page */
@@ -75,10 +75,10 @@ int nofi_ident_nslist(const uint8_t page[NOFI_PAGE], uint32_t prev, uint32_t *id
  * −EPROTO. Identifiers are those of CNS 00 until nofi_ident_descs() names others.
  */
 int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *ctrl,
-		  struct nof_ns *ns, struct nofi_err *err);
+		  struct nofi_ns_ident *ns, struct nofi_err *err);
 
 /* Namespace Identification Descriptors (CNS 03) into *ns: ids and csi. 0 or −EPROTO. */
-int nofi_ident_descs(const uint8_t page[NOFI_PAGE], struct nof_ns *ns, struct nofi_err *err);
+int nofi_ident_descs(const uint8_t page[NOFI_PAGE], struct nofi_ns_ident *ns, struct nofi_err *err);
 
 /* NVM command set limits of the controller (CNS 06, CSI 0). All zeroes: none were said. */
 struct nofi_nvm_limits {
@@ -90,7 +90,8 @@ struct nofi_nvm_limits {
 void nofi_ident_nvm(const uint8_t page[NOFI_PAGE], struct nofi_nvm_limits *out);
 
 /* Narrows the limits of *ns, filled by nofi_ident_ns(). */
-void nofi_ns_apply_limits(struct nof_ns *ns, const struct nofi_nvm_limits *lim, uint8_t mpsmin);
+void nofi_ns_apply_limits(struct nofi_ns_ident *ns, const struct nofi_nvm_limits *lim,
+			  uint8_t mpsmin);
 
 /* One 1024-byte entry of the discovery log (F-31). */
 void nofi_discovery_decode(const uint8_t raw[1024], struct nof_discovery_entry *out);
@@ -114,7 +115,7 @@ struct nofi_ns_name {
 
 /* "" or NULL: ANY. −EINVAL with the fault. */
 int nofi_ns_name_parse(const char *text, struct nofi_ns_name *out, struct nofi_err *err);
-bool nofi_ns_name_matches(const struct nofi_ns_name *name, const struct nof_ns *ns);
+bool nofi_ns_name_matches(const struct nofi_ns_name *name, const struct nofi_ns_ident *ns);
 
 /* 36 characters to 16 bytes; false when it is not a UUID. */
 bool nofi_uuid_parse(const char *text, uint8_t out[16]);

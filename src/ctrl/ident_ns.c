@@ -65,7 +65,7 @@ static uint32_t clamp_bytes(uint64_t blocks, unsigned lba_shift)
 	return bytes > UINT32_MAX ? 0 : (uint32_t)bytes;
 }
 
-static void fill_features(struct nof_ns *ns, const struct nvme_id_ns *id,
+static void fill_features(struct nofi_ns_ident *ns, const struct nvme_id_ns *id,
 			  const struct nofi_ctrl_ident *ctrl)
 {
 	uint32_t f = 0;
@@ -90,7 +90,7 @@ static void fill_features(struct nof_ns *ns, const struct nvme_id_ns *id,
 	ns->features = f;
 }
 
-static void fill_limits(struct nof_ns *ns, const struct nvme_id_ns *id,
+static void fill_limits(struct nofi_ns_ident *ns, const struct nvme_id_ns *id,
 			const struct nofi_ctrl_ident *ctrl)
 {
 	uint32_t blocks = ctrl->max_transfer >> ns->lba_shift;
@@ -112,7 +112,7 @@ static void fill_limits(struct nof_ns *ns, const struct nvme_id_ns *id,
 }
 
 int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *ctrl,
-		  struct nof_ns *ns, struct nofi_err *err)
+		  struct nofi_ns_ident *ns, struct nofi_err *err)
 {
 	struct nvme_id_ns id;
 	struct nvme_lbaf f;
@@ -167,7 +167,7 @@ int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *c
 
 enum { NIDT_EUI64 = 1, NIDT_NGUID = 2, NIDT_UUID = 3, NIDT_CSI = 4 };
 
-int nofi_ident_descs(const uint8_t page[NOFI_PAGE], struct nof_ns *ns, struct nofi_err *err)
+int nofi_ident_descs(const uint8_t page[NOFI_PAGE], struct nofi_ns_ident *ns, struct nofi_err *err)
 {
 	static const uint8_t lens[] = { [NIDT_EUI64] = 8, [NIDT_NGUID] = 16, [NIDT_UUID] = 16,
 					[NIDT_CSI] = 1 };
@@ -226,7 +226,8 @@ void nofi_ident_nvm(const uint8_t page[NOFI_PAGE], struct nofi_nvm_limits *out)
 	out->dmsl = le64toh(id.dmsl);
 }
 
-void nofi_ns_apply_limits(struct nof_ns *ns, const struct nofi_nvm_limits *lim, uint8_t mpsmin)
+void nofi_ns_apply_limits(struct nofi_ns_ident *ns, const struct nofi_nvm_limits *lim,
+			  uint8_t mpsmin)
 {
 	if (lim->wzsl) {
 		uint32_t shift = 12u + mpsmin + lim->wzsl;

@@ -36,7 +36,7 @@ static void ready(struct ns_op *o)
 {
 	struct nof_ctrl *ctrl = o->op.ctrl;
 
-	nofi_ns_apply_limits(o->ns, &ctrl->nvm_limits, (uint8_t)(ctrl->cap >> 48 & 0xf));
+	nofi_ns_apply_limits(&o->ns->id, &ctrl->nvm_limits, (uint8_t)(ctrl->cap >> 48 & 0xf));
 	nofi_op_finish(&o->op);
 }
 
@@ -57,23 +57,23 @@ static void judge(struct ns_op *o)
 	struct nofi_err err;
 	int r;
 
-	if (!nofi_ns_name_matches(&o->name, o->ns)) {
+	if (!nofi_ns_name_matches(&o->name, &o->ns->id)) {
 		candidate(o);
 		return;
 	}
-	if (o->ns->csi != CSI_NVM) {
+	if (o->ns->id.csi != CSI_NVM) {
 		nofi_err_set(&err, -ENOTSUP,
 			     "namespace %u has command set %u; this version drives the "
 			     "NVM command set (0) only",
-			     o->ns->nsid, o->ns->csi);
+			     o->ns->id.nsid, o->ns->id.csi);
 		fail(o, &err);
 		return;
 	}
 	/* Judged only now: while scanning, a strange namespace is none of our business. */
-	r = nofi_ident_ns(ctrl->page, &ctrl->ident, o->ns, &err);
+	r = nofi_ident_ns(ctrl->page, &ctrl->ident, &o->ns->id, &err);
 	/* Again: CNS 00 overwrote what the descriptors had said. */
 	if (r == 0)
-		r = nofi_ident_descs(ctrl->op_page, o->ns, &err);
+		r = nofi_ident_descs(ctrl->op_page, &o->ns->id, &err);
 	if (r < 0) {
 		fail(o, &err);
 		return;
@@ -94,7 +94,7 @@ static void got_descs(struct nofi_op *op, const struct nofi_cpl *cpl)
 	/* Controllers before 1.3 have no descriptors; the ids of CNS 00 remain. */
 	if (cpl->status)
 		memset(op->ctrl->op_page, 0, NOFI_PAGE);
-	if (nofi_ident_descs(op->ctrl->op_page, o->ns, &err) < 0) {
+	if (nofi_ident_descs(op->ctrl->op_page, &o->ns->id, &err) < 0) {
 		fail(o, &err);
 		return;
 	}
@@ -115,7 +115,7 @@ static void got_ns(struct nofi_op *op, const struct nofi_cpl *cpl)
 		nofi_err_set(&err, nof_status_errno(cpl->status),
 			     "Identify Namespace %u: the target "
 			     "refused with \"%s\" (status %#x)",
-			     o->ns->nsid, nof_status_string(cpl->status), cpl->status);
+			     o->ns->id.nsid, nof_status_string(cpl->status), cpl->status);
 		fail(o, &err);
 		return;
 	}
@@ -125,13 +125,13 @@ static void got_ns(struct nofi_op *op, const struct nofi_cpl *cpl)
 	}
 	/* Steps are over on a live controller: their page keeps CNS 00 until it is judged. */
 	memcpy(ctrl->page, ctrl->op_page, NOFI_PAGE);
-	o->ns->has_nguid = memcmp(nguid, zero, 16) != 0;
-	memcpy(o->ns->nguid, nguid, 16);
-	o->ns->has_eui64 = memcmp(eui64, zero, 8) != 0;
-	memcpy(o->ns->eui64, eui64, 8);
-	o->ns->has_uuid = false;
-	o->ns->csi = CSI_NVM;
-	nofi_cmd_identify(&ctrl->op_cmd, CNS_DESCS, o->ns->nsid, 0, ctrl->op_page);
+	o->ns->id.has_nguid = memcmp(nguid, zero, 16) != 0;
+	memcpy(o->ns->id.nguid, nguid, 16);
+	o->ns->id.has_eui64 = memcmp(eui64, zero, 8) != 0;
+	memcpy(o->ns->id.eui64, eui64, 8);
+	o->ns->id.has_uuid = false;
+	o->ns->id.csi = CSI_NVM;
+	nofi_cmd_identify(&ctrl->op_cmd, CNS_DESCS, o->ns->id.nsid, 0, ctrl->op_page);
 	nofi_op_send(op, "Identify namespace descriptors", got_descs, true);
 }
 
@@ -171,7 +171,7 @@ static void candidate(struct ns_op *o)
 		return;
 	}
 	o->last = nsid;
-	o->ns->nsid = nsid;
+	o->ns->id.nsid = nsid;
 	nofi_cmd_identify(&ctrl->op_cmd, CNS_NS, nsid, 0, ctrl->op_page);
 	nofi_op_send(&o->op, "Identify Namespace", got_ns, true);
 }
@@ -271,30 +271,32 @@ void nof_ns_close(struct nof_ns *ns)
 int nof_ns_get_info(const struct nof_ns *ns, struct nof_ns_info *info)
 {
 	struct nof_ns_info i = { 0 };
+	const struct nofi_ns_ident *id;
 	uint64_t dealloc;
 
 	if (!ns || !info || info->size < sizeof(info->size))
 		return nofi_fail(-EINVAL, "nof_ns_get_info: ns and info must not be NULL, and "
 				 "info->size must be sizeof(*info)");
+	id = &ns->id;
 	i.size = info->size;
-	i.nsid = ns->nsid;
-	i.block_size = 1u << ns->lba_shift;
-	i.blocks = ns->nblocks;
-	i.bytes = ns->nblocks << ns->lba_shift;
-	i.features = ns->features;
-	i.max_transfer = (uint64_t)ns->max_blocks << ns->lba_shift;
-	i.max_write_zeroes = (uint64_t)ns->max_wz_blocks << ns->lba_shift;
-	dealloc = ns->max_dsm_total < ns->nblocks ? ns->max_dsm_total : ns->nblocks;
-	i.max_deallocate = dealloc << ns->lba_shift;
-	i.preferred_io = ns->preferred_io;
-	i.preferred_deallocate = ns->preferred_dealloc;
-	i.csi = ns->csi;
-	i.has_uuid = ns->has_uuid;
-	i.has_nguid = ns->has_nguid;
-	i.has_eui64 = ns->has_eui64;
-	memcpy(i.uuid, ns->uuid, sizeof(i.uuid));
-	memcpy(i.nguid, ns->nguid, sizeof(i.nguid));
-	memcpy(i.eui64, ns->eui64, sizeof(i.eui64));
+	i.nsid = id->nsid;
+	i.block_size = 1u << id->lba_shift;
+	i.blocks = id->nblocks;
+	i.bytes = id->nblocks << id->lba_shift;
+	i.features = id->features;
+	i.max_transfer = (uint64_t)id->max_blocks << id->lba_shift;
+	i.max_write_zeroes = (uint64_t)id->max_wz_blocks << id->lba_shift;
+	dealloc = id->max_dsm_total < id->nblocks ? id->max_dsm_total : id->nblocks;
+	i.max_deallocate = dealloc << id->lba_shift;
+	i.preferred_io = id->preferred_io;
+	i.preferred_deallocate = id->preferred_dealloc;
+	i.csi = id->csi;
+	i.has_uuid = id->has_uuid;
+	i.has_nguid = id->has_nguid;
+	i.has_eui64 = id->has_eui64;
+	memcpy(i.uuid, id->uuid, sizeof(i.uuid));
+	memcpy(i.nguid, id->nguid, sizeof(i.nguid));
+	memcpy(i.eui64, id->eui64, sizeof(i.eui64));
 	memcpy(info, &i, i.size < sizeof(i) ? i.size : sizeof(i));
 	return 0;
 }

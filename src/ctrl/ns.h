@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A namespace as the I/O path needs it: plain numbers, validated once when it
- * was opened and never changed afterwards, so that any thread may read them.
+ * A namespace as the I/O path needs it. What channels need of it they copy, so that
+ * any thread may use its channel without a lock.
  */
 #ifndef NOF_CTRL_NS_H
 #define NOF_CTRL_NS_H
@@ -19,9 +19,11 @@ enum {
 	NOFI_NS_DSM_RANGES = 256,	/* ranges of one Dataset Management command */
 };
 
-struct nof_ns {
-	struct nof_ctrl *ctrl;		/* owns a reference to it */
-	atomic_uint refs;		/* the user's, and one per channel (nofi_ns_ref) */
+/*
+ * What Identify says of a namespace, validated: plain numbers. The limits are those of one
+ * controller, the rest is the same through all of them.
+ */
+struct nofi_ns_ident {
 	uint32_t nsid;
 	uint32_t features;		/* enum nof_ns_feature */
 	uint64_t nblocks;		/* NSZE; nblocks << lba_shift fits in 63 bits */
@@ -42,6 +44,12 @@ struct nof_ns {
 
 	uint32_t preferred_io;		/* bytes, 0 unknown */
 	uint32_t preferred_dealloc;	/* bytes, 0 unknown */
+};
+
+struct nof_ns {
+	struct nof_ctrl *ctrl;		/* owns a reference to it */
+	atomic_uint refs;		/* the user's, and one per channel (nofi_ns_ref) */
+	struct nofi_ns_ident id;	/* as it was opened */
 };
 
 /* Any thread. */

@@ -133,7 +133,7 @@ int nofi_ns_name_parse(const char *text, struct nofi_ns_name *out, struct nofi_e
 	return 0;
 }
 
-bool nofi_ns_name_matches(const struct nofi_ns_name *name, const struct nof_ns *ns)
+bool nofi_ns_name_matches(const struct nofi_ns_name *name, const struct nofi_ns_ident *ns)
 {
 	switch (name->key) {
 	case NOFI_NS_ANY:

@@ -192,7 +192,7 @@ static struct nvme_id_ns *good_ns(void)
 	return id;
 }
 
-static int check_ns(const struct nofi_ctrl_ident *c, struct nof_ns *ns)
+static int check_ns(const struct nofi_ctrl_ident *c, struct nofi_ns_ident *ns)
 {
 	memset(ns, 0, sizeof(*ns));
 	ns->nsid = 1;
@@ -202,7 +202,7 @@ static int check_ns(const struct nofi_ctrl_ident *c, struct nof_ns *ns)
 
 static void test_ns_good(void **state)
 {
-	struct nof_ns ns;
+	struct nofi_ns_ident ns;
 
 	good_ns()->dlfeat = 9;
 	assert_int_equal(check_ns(&ctrl, &ns), 0);
@@ -217,7 +217,7 @@ static void test_ns_good(void **state)
 static void test_ns_block_sizes(void **state)
 {
 	for (unsigned ds = 0; ds < 256; ds++) {
-		struct nof_ns ns;
+		struct nofi_ns_ident ns;
 		int want = ds < 9 ? -EPROTO : ds > 16 ? -ENOTSUP : 0;
 
 		good_ns()->lbaf[0].ds = (uint8_t)ds;
@@ -230,7 +230,7 @@ static void test_ns_block_sizes(void **state)
 static void test_ns_refused(void **state)
 {
 	struct nofi_ctrl_ident small = ctrl;
-	struct nof_ns ns;
+	struct nofi_ns_ident ns;
 
 	good_ns()->nsze = 0;
 	assert_int_equal(check_ns(&ctrl, &ns), -ENODEV);
@@ -256,7 +256,7 @@ static void test_ns_refused(void **state)
 static void test_ns_format_index(void **state)
 {
 	struct nvme_id_ns *id;
-	struct nof_ns ns;
+	struct nofi_ns_ident ns;
 
 	id = good_ns();
 	id->nlbaf = 63;
@@ -277,7 +277,7 @@ static void test_ns_format_index(void **state)
 
 static void test_descs(void **state)
 {
-	struct nof_ns ns;
+	struct nofi_ns_ident ns;
 	uint8_t *p = page;
 
 	memset(page, 0, sizeof(page));
@@ -294,7 +294,7 @@ static void test_descs(void **state)
 
 static void test_descs_hostile(void **state)
 {
-	struct nof_ns ns = { 0 };
+	struct nofi_ns_ident ns = { 0 };
 
 	/* Every wrong length of every known type. */
 	for (unsigned nidt = 1; nidt <= 4; nidt++) {
@@ -331,7 +331,7 @@ static void test_nvm_limits(void **state)
 	for (unsigned wzsl = 0; wzsl < 256; wzsl++) {
 		for (unsigned shift = 9; shift <= 16; shift++) {
 			struct nofi_nvm_limits lim = { .wzsl = (uint8_t)wzsl };
-			struct nof_ns ns;
+			struct nofi_ns_ident ns;
 
 			good_ns()->lbaf[0].ds = (uint8_t)shift;
 			assert_int_equal(check_ns(&ctrl, &ns), 0);
@@ -344,7 +344,7 @@ static void test_nvm_limits(void **state)
 	}
 	for (uint64_t dmsl = 0; dmsl < 5; dmsl++) {
 		struct nofi_nvm_limits lim = { .dmrl = 2, .dmrsl = 3, .dmsl = dmsl };
-		struct nof_ns ns;
+		struct nofi_ns_ident ns;
 
 		good_ns();
 		assert_int_equal(check_ns(&ctrl, &ns), 0);
@@ -361,7 +361,7 @@ static void test_random_pages(void **state)
 	for (int i = 0; i < 20000; i++) {
 		struct nofi_nvm_limits lim;
 		struct nofi_ctrl_ident o;
-		struct nof_ns ns;
+		struct nofi_ns_ident ns;
 		struct nof_discovery_entry e;
 
 		random_fill(page, sizeof(page));
