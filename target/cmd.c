@@ -272,6 +272,12 @@ static void send_r2ts(struct cmd *cmd)
 	}
 }
 
+static void cmd_exec(struct cmd *cmd)
+{
+	if (!conn_is_expired(cmd->conn))
+		cmd->exec(cmd);
+}
+
 /* Everything the command needs from its capsule is here. */
 void cmd_go(struct cmd *cmd)
 {
@@ -285,7 +291,7 @@ void cmd_go(struct cmd *cmd)
 		send_r2ts(cmd);
 		return;
 	}
-	cmd->exec(cmd);
+	cmd_exec(cmd);
 }
 
 void cmd_incapsule_done(struct cmd *cmd, bool is_bad_digest)
@@ -317,7 +323,7 @@ void cmd_h2c_done(struct cmd *cmd, struct r2t *r, bool is_bad_digest)
 	else if (cmd->status)
 		cmd_done(cmd, cmd->status);
 	else
-		cmd->exec(cmd);
+		cmd_exec(cmd);
 }
 
 void cmd_sink(struct cmd *cmd, uint32_t off, const void *data, uint32_t len)
@@ -328,6 +334,8 @@ void cmd_sink(struct cmd *cmd, uint32_t off, const void *data, uint32_t len)
 	case SINK_DISCARD:
 		return;
 	case SINK_WRITE:
+		if (conn_is_expired(cmd->conn))
+			return;
 		status = ns_write(cmd->ns, cmd->ns_off + off, data, len);
 		break;
 	case SINK_COMPARE:

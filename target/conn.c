@@ -468,7 +468,7 @@ static void conn_event(struct io *io, uint32_t events)
 		conn_close(c, false);
 		return;
 	}
-	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP) && !conn_is_expired(c))
 		receive(c);
 	if (c->state != CONN_DEAD)
 		tx_flush(c);

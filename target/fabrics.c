@@ -74,20 +74,46 @@ void ctrl_seen(struct ctrl *ctrl)
 	ctrl->last_seen = loop_now();	/* any command counts: CTRATT.TBKAS is set */
 }
 
-static void on_kato(struct timer *t)
+static uint64_t silence_limit(const struct ctrl *ctrl)
 {
-	struct ctrl *ctrl = container_of(t, struct ctrl, kato);
-	uint64_t limit = ctrl->kato_ms * MS * 3 / 2;
-	uint64_t silent = loop_now() - ctrl->last_seen;
+	return ctrl->kato_ms * MS * 3 / 2;
+}
 
-	if (silent < limit) {
-		timer_set(t, limit - silent, on_kato);
-		return;
-	}
+static void expire(struct ctrl *ctrl)
+{
 	stats.kato_expired++;
 	verbose("controller %u: no command for %u ms, closing", ctrl->cntlid, ctrl->kato_ms);
 	control_event("keep alive expired cntlid=%u", ctrl->cntlid);
 	ctrl_destroy(ctrl);
+}
+
+static void on_kato(struct timer *t)
+{
+	struct ctrl *ctrl = container_of(t, struct ctrl, kato);
+	uint64_t silent = loop_now() - ctrl->last_seen;
+
+	if (silent < silence_limit(ctrl))
+		timer_set(t, silence_limit(ctrl) - silent, on_kato);
+	else
+		expire(ctrl);
+}
+
+/*
+ * A host that heard nothing for the keep alive time may have sent its writes again elsewhere.
+ * What this process still finds of them after it was stopped for longer must not be executed:
+ * the clock is read anew for each command, because it may have stopped anywhere.
+ */
+bool conn_is_expired(struct conn *c)
+{
+	struct ctrl *ctrl = c->ctrl;
+
+	if (c->state == CONN_DEAD)
+		return true;
+	if (!ctrl || !ctrl->kato.is_armed ||
+	    loop_read_clock() - ctrl->last_seen < silence_limit(ctrl))
+		return false;
+	expire(ctrl);
+	return true;
 }
 
 void ctrl_set_kato(struct ctrl *ctrl, uint32_t ms)
@@ -97,7 +123,7 @@ void ctrl_set_kato(struct ctrl *ctrl, uint32_t ms)
 		ms = DISCOVERY_KATO_MS;
 	ctrl->kato_ms = ms;
 	if (ms && opt.kato_check)
-		timer_set(&ctrl->kato, ms * MS * 3 / 2, on_kato);
+		timer_set(&ctrl->kato, silence_limit(ctrl), on_kato);
 }
 
 bool ctrl_event(struct ctrl *ctrl, uint8_t type, uint8_t info, uint8_t lid)

@@ -44,6 +44,12 @@ uint64_t loop_now(void)
 	return now_ns;
 }
 
+uint64_t loop_read_clock(void)
+{
+	read_clock();
+	return now_ns;
+}
+
 void loop_stop(void)
 {
 	is_stopping = true;

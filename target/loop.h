@@ -35,6 +35,7 @@ void loop_del(struct io *io);		/* stops watching and closes the fd */
 void loop_set_reaper(void (*fn)(void));
 
 uint64_t loop_now(void);		/* monotonic ns, read once per turn */
+uint64_t loop_read_clock(void);		/* … read again now: this process may have been stopped */
 void timer_set(struct timer *t, uint64_t delay_ns, void (*fn)(struct timer *t));
 void timer_cancel(struct timer *t);
 

@@ -360,6 +360,8 @@ void ctrl_destroy(struct ctrl *ctrl);	/* closes its connections; memory goes wit
 void ctrls_reap(void);
 void ctrl_conn_gone(struct conn *c);
 void ctrl_seen(struct ctrl *ctrl);
+/* True when its controller is past its keep alive time, and then it is closed. */
+bool conn_is_expired(struct conn *c);
 void ctrl_set_kato(struct ctrl *ctrl, uint32_t ms);
 /* Completes an armed AER. false: none armed. */
 bool ctrl_event(struct ctrl *ctrl, uint8_t type, uint8_t info, uint8_t lid);

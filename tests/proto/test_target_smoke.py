@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """nvmf-target against a strict host written apart from libnof: usage
 test_target_smoke.py PATH/nvmf-target. Output is TAP."""
+import json
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
@@ -350,6 +353,32 @@ def keep_alive_timeout():
         time.sleep(0.4)
         h.admin.command(0x18)
         h.close()
+
+
+@test
+def what_waits_for_a_stopped_target_is_not_executed_after_the_keep_alive_time():
+    """The host may have written elsewhere meanwhile: an old write would undo that."""
+    for ns in ("mem:1M", "file"):
+        with tempfile.NamedTemporaryFile() as f:
+            f.truncate(1 << 20)
+            with Running("--ns=" + (ns if ns[0] == "m" else f"file:{f.name}")) as t:
+                h = Host(t.addr, kato=200)
+                q = h.io()
+                q.write(1, 0, b"a" * 8192)
+                sqe = q.sqe(1, 1, q.rw_cdw(0, 2), 8192, True)[0]
+                zeroes = q.sqe(8, 1, q.rw_cdw(2, 1))[0]
+                t.proc.send_signal(signal.SIGSTOP)
+                try:
+                    q.start(sqe, b"b" * 8192)
+                    q.start(zeroes)
+                    time.sleep(0.4)         # what is tested is that this time has passed
+                finally:
+                    t.proc.send_signal(signal.SIGCONT)
+                broken(lambda: q.finish(0), ConnectionError, OSError)
+                eq(json.loads(t.control("stats"))["kato_expired"], 1)
+                h = Host(t.addr)
+                eq(h.io().read(1, 0, 2) == b"a" * 8192, True, ns)
+                h.close()
 
 
 @test
