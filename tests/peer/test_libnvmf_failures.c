@@ -197,12 +197,12 @@ static void t_mdts_units(struct rig *r)
 	rig_fill(out, LEN, 7);
 	for (size_t i = 0; i < ARRAY_SIZE(k); i++) {
 		snprintf(options, sizeof(options), "--mdts=%u", k[i].mdts);
-		snprintf(fault, sizeof(fault), "%s", k[i].fault);
 		/* The target keeps to 4096-byte pages: let it take what the host was told. */
-		if (*fault)
+		if (*k[i].fault)
 			snprintf(options, sizeof(options), "--mdts=8");
-		snprintf(fault, sizeof(fault), "%son=c2hdata for=identify cns=1 do=set:data8[77]=%u",
-			 k[i].fault, k[i].mdts);
+		snprintf(fault, sizeof(fault),
+			 "%son=c2hdata for=identify cns=1 do=set:data8[77]=%u", k[i].fault,
+			 k[i].mdts);
 		rig_target(r, options, fault);
 		rig_open(r, NULL);
 		assert_int_equal(r->info.max_transfer, k[i].max);
@@ -229,7 +229,8 @@ static void t_nn_0(struct rig *r)
 	uint32_t ids[4];
 
 	/* A subsystem that is empty for real. */
-	rig_target(r, "--nqn=" RIG_NQN ".empty", "on=c2hdata for=identify cns=1 do=set:data32[516]=0");
+	rig_target(r, "--nqn=" RIG_NQN ".empty",
+		   "on=c2hdata for=identify cns=1 do=set:data32[516]=0");
 	assert_int_equal(rig_connect(r, "subnqn=" RIG_NQN ".empty"), 0);
 	assert_int_equal(nof_ctrl_get_info(r->ctrl, &info), 0);
 	assert_int_equal(info.nn, 0);
