@@ -240,6 +240,14 @@ enum nof_mptcp {
 	NOF_MPTCP_OFF,		/* plain TCP */
 };
 
+/* How the paths of a namespace share its I/O; optimized paths always come first. */
+enum nof_iopolicy {
+	NOF_IOPOLICY_NUMA,		/* one path, the others in reserve */
+	NOF_IOPOLICY_ROUND_ROBIN,	/* each in turn */
+	NOF_IOPOLICY_QUEUE_DEPTH,	/* the one with the fewest commands under way */
+	NOF_IOPOLICY_SERVICE_TIME,	/* the one that would answer first */
+};
+
 struct nof_opts {
 	size_t size;			/* sizeof(struct nof_opts): set by nof_opts_init() */
 	char traddr[256];		/* host name or address of the target */
@@ -272,6 +280,28 @@ struct nof_opts {
 	uint32_t max_r2t;		/* open R2Ts of one command, 1..4; default 4 */
 	int tos;			/* IP type of service / traffic class, −1 = default */
 	char pcap[4096];		/* write plaintext PDUs to this file; "" = no */
+	/* What happens when a controller that was live is lost. */
+	uint32_t reconnect_delay_ms;	/* longest pause between two attempts to reconnect: the
+					   first follows at once, the pauses double from 100 ms
+					   up to this, ±25 % at random; default 10000 */
+	int32_t ctrl_loss_tmo_ms;	/* since the loss: then the controller has failed;
+					   −1 = never, 0 = no attempt is made; default 600000 */
+	int32_t max_reconnects;		/* attempts after one loss; default −1 = any number */
+	int32_t fast_io_fail_tmo_ms;	/* since the loss: then I/O that waits for the controller
+					   fails, while attempts go on; default −1 = never */
+	uint32_t max_retries;		/* how often a command is sent again after a status that
+					   permits it, a timeout or a lost connection, 0..255;
+					   default 5 */
+	int32_t write_hold_ms;		/* how long a command that changes data, and whose fate is
+					   unknown, waits before it is sent again, so that the old
+					   one is dead by then; 0 = not at all; default −1 = auto:
+					   2 (traffic based keep alive: 3) × keep_alive_tmo + the
+					   controller's command quiesce time */
+	enum nof_iopolicy iopolicy;	/* default NUMA */
+	bool duplicate_connect;		/* permit the same path twice in one namespace;
+					   default off */
+	char addr_map[512];		/* "ADDR[:PORT]=ADDR[:PORT],…": replaces addresses that a
+					   discovery log names; "" = none */
 };
 
 NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
@@ -280,11 +310,13 @@ NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
 /*
  * Sets one option by its URI key (names of `nvme connect` with underscores:
  * hostnqn, hostid, host_traddr, host_iface, nr_io_queues, queue_size,
- * keep_alive_tmo, connect_timeout, admin_timeout, io_timeout (seconds, fractions
- * allowed), ctrl_loss_tmo (only 0 in this version: no reconnects), hdr_digest,
- * data_digest (on|off|prefer), disable_sqflow (on|off), tos; and ours: mptcp
- * (require|prefer|off), engine (auto|io_uring|epoll), in_capsule (on|off),
- * max_r2t, pcap). EINVAL with a sentence: unknown key or bad value.
+ * keep_alive_tmo, connect_timeout, admin_timeout, io_timeout, reconnect_delay
+ * (seconds, fractions allowed), ctrl_loss_tmo (seconds or -1), fast_io_fail_tmo
+ * (seconds or off), duplicate_connect (on|off), hdr_digest, data_digest
+ * (on|off|prefer), disable_sqflow (on|off), tos; and ours: max_reconnects,
+ * max_retries, write_hold (seconds, auto or off), iopolicy (numa|round-robin|
+ * queue-depth|service-time), mptcp (require|prefer|off), engine
+ * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map). EINVAL with a sentence: unknown key or bad value.
  */
 NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);
 
@@ -312,23 +344,44 @@ NOF_API int nof_uri_format(const struct nof_opts *opts, char *buf, size_t len);
 
 enum nof_ctrl_state {
 	NOF_CTRL_NEW,		/* not connected yet */
-	NOF_CTRL_CONNECTING,	/* connections, Connect, enable, Identify under way */
+	NOF_CTRL_CONNECTING,	/* connections, Connect, enable, Identify under way, or after a
+				   loss the pause before the next attempt */
 	NOF_CTRL_LIVE,		/* usable */
 	NOF_CTRL_DELETING,	/* clean shutdown under way */
-	NOF_CTRL_FAILED,	/* lost or refused: all commands were completed with an error */
+	NOF_CTRL_FAILED,	/* lost or refused for good: all commands were completed */
 	NOF_CTRL_CLOSED,	/* shut down cleanly */
+	NOF_CTRL_RESETTING,	/* was live, its connections are being closed; then CONNECTING */
 };
 
+/*
+ * What a program hears of a controller. While an event waits for its callback, a
+ * further one of the same type and namespace replaces it.
+ */
 enum nof_event_type {
 	NOF_EVENT_CTRL_STATE,	/* the state changed: .state, .error, .detail */
+	NOF_EVENT_NS_ADDED,	/* .nsid is active now */
+	NOF_EVENT_NS_REMOVED,	/* .nsid is active no more */
+	NOF_EVENT_NS_CHANGED,	/* size or attributes of .nsid */
+	NOF_EVENT_ANA,		/* access states of its namespaces */
+	NOF_EVENT_PATH_UP,	/* this controller can be used for I/O to .nsid */
+	NOF_EVENT_PATH_DOWN,	/* or not any more */
+	NOF_EVENT_FIRMWARE,	/* firmware is being activated */
+	NOF_EVENT_HEALTH,	/* the controller reports an error or a health condition */
+	NOF_EVENT_DISCOVERY,	/* the discovery log changed */
+	NOF_EVENT_RESERVATION,	/* the reservation log has an entry for .nsid */
+	NOF_EVENT_OTHER,	/* .aen_type, .aen_info, .log_page as the controller sent them */
 };
 
 struct nof_event {
 	enum nof_event_type type;
 	struct nof_ctrl *ctrl;
-	enum nof_ctrl_state state;
-	int error;		/* why, for FAILED */
+	enum nof_ctrl_state state;	/* of CTRL_STATE; of others the state now */
+	int error;		/* why, for RESETTING, CONNECTING after a loss, FAILED, PATH_DOWN */
 	const char *detail;	/* a sentence, never NULL; valid during the callback */
+	uint32_t nsid;		/* 0: of the controller as a whole */
+	uint8_t aen_type;	/* of asynchronous events of the controller, else 0 */
+	uint8_t aen_info;
+	uint8_t log_page;
 };
 
 /* Called from the loop of the controller, like a completion. */

@@ -10,7 +10,7 @@
 
 struct nofi_err {
 	int code;		/* 0, or negative errno */
-	char text[384];		/* sentence without newline, "" when code is 0 */
+	char text[512];		/* sentence without newline, "" when code is 0 */
 };
 
 /* Stores code and the formatted sentence; err may be NULL. Returns code. */

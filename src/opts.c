@@ -27,7 +27,8 @@ struct key {
 	uint32_t min, max;
 	bool zero_ok;
 	bool is_file;			/* names a local file */
-	const struct choice *choices;	/* K_ENUM, ended by a NULL name */
+	/* K_ENUM: all values; K_SECONDS, K_INT: words besides numbers. Ended by a NULL name. */
+	const struct choice *choices;
 };
 
 static const struct choice digest_choices[] = {
@@ -40,6 +41,17 @@ static const struct choice mptcp_choices[] = {
 static const struct choice engine_choices[] = {
 	{ "auto", NOF_ENGINE_AUTO }, { "io_uring", NOF_ENGINE_IO_URING },
 	{ "epoll", NOF_ENGINE_EPOLL }, { NULL, 0 }
+};
+static const struct choice iopolicy_choices[] = {
+	{ "numa", NOF_IOPOLICY_NUMA }, { "round-robin", NOF_IOPOLICY_ROUND_ROBIN },
+	{ "queue-depth", NOF_IOPOLICY_QUEUE_DEPTH },
+	{ "service-time", NOF_IOPOLICY_SERVICE_TIME }, { NULL, 0 }
+};
+/* The first name of a value is the one that URIs are written with. */
+static const struct choice forever_words[] = { { "-1", -1 }, { NULL, 0 } };
+static const struct choice off_words[] = { { "off", -1 }, { "-1", -1 }, { NULL, 0 } };
+static const struct choice hold_words[] = {
+	{ "auto", -1 }, { "-1", -1 }, { "off", 0 }, { NULL, 0 }
 };
 
 #define FIELD(f) offsetof(struct nof_opts, f), sizeof(((struct nof_opts *)0)->f)
@@ -56,8 +68,16 @@ static const struct key keys[] = {
 	{ "connect_timeout", K_SECONDS, FIELD(connect_timeout_ms), 1, DAY_MS },
 	{ "admin_timeout", K_SECONDS, FIELD(admin_timeout_ms), 1, DAY_MS },
 	{ "io_timeout", K_SECONDS, FIELD(io_timeout_ms), 1, DAY_MS },
-	/* Has no field: this version never reconnects. */
-	{ "ctrl_loss_tmo", K_UINT, 0, 0, 0, 0, true },
+	{ "reconnect_delay", K_SECONDS, FIELD(reconnect_delay_ms), 10, DAY_MS },
+	{ "ctrl_loss_tmo", K_SECONDS, FIELD(ctrl_loss_tmo_ms), 1, 20 * DAY_MS, true,
+	  .choices = forever_words },
+	{ "max_reconnects", K_INT, FIELD(max_reconnects), 0, 1000000, .choices = forever_words },
+	{ "fast_io_fail_tmo", K_SECONDS, FIELD(fast_io_fail_tmo_ms), 1, 20 * DAY_MS, true,
+	  .choices = off_words },
+	{ "max_retries", K_UINT, FIELD(max_retries), 0, 255 },
+	{ "write_hold", K_SECONDS, FIELD(write_hold_ms), 1, DAY_MS, true, .choices = hold_words },
+	{ "iopolicy", K_ENUM, FIELD(iopolicy), .choices = iopolicy_choices },
+	{ "duplicate_connect", K_BOOL, FIELD(duplicate_connect) },
 	{ "hdr_digest", K_ENUM, FIELD(hdr_digest), .choices = digest_choices },
 	{ "data_digest", K_ENUM, FIELD(data_digest), .choices = digest_choices },
 	{ "disable_sqflow", K_BOOL, FIELD(disable_sqflow) },
@@ -67,6 +87,7 @@ static const struct key keys[] = {
 	{ "in_capsule", K_BOOL, FIELD(in_capsule) },
 	{ "max_r2t", K_UINT, FIELD(max_r2t), 1, 4 },
 	{ "pcap", K_TEXT, FIELD(pcap), .is_file = true },
+	{ "addr_map", K_TEXT, FIELD(addr_map) },
 };
 enum { NKEYS = sizeof(keys) / sizeof(keys[0]) };
 
@@ -91,7 +112,14 @@ const char *const *nof_opts_keys(void)
 						      "connect_timeout",
 						      "admin_timeout",
 						      "io_timeout",
+						      "reconnect_delay",
 						      "ctrl_loss_tmo",
+						      "max_reconnects",
+						      "fast_io_fail_tmo",
+						      "max_retries",
+						      "write_hold",
+						      "iopolicy",
+						      "duplicate_connect",
 						      "hdr_digest",
 						      "data_digest",
 						      "disable_sqflow",
@@ -101,6 +129,7 @@ const char *const *nof_opts_keys(void)
 						      "in_capsule",
 						      "max_r2t",
 						      "pcap",
+						      "addr_map",
 						      NULL };
 
 	return names;
@@ -123,6 +152,13 @@ static const struct nof_opts defaults = {
 	.in_capsule = true,
 	.max_r2t = 4,
 	.tos = -1,
+	.reconnect_delay_ms = 10000,
+	.ctrl_loss_tmo_ms = 600000,
+	.max_reconnects = -1,
+	.fast_io_fail_tmo_ms = -1,
+	.max_retries = 5,
+	.write_hold_ms = -1,
+	.iopolicy = NOF_IOPOLICY_NUMA,
 };
 
 void nof_opts_init_sized(struct nof_opts *opts, size_t size)
@@ -179,18 +215,34 @@ static bool parse_seconds(const char *s, uint32_t max_ms, uint32_t *out)
 	return true;
 }
 
+/* "a, b or c"; for numbers, which may have words besides: " or a, b or c". */
+static const char *choices_text(const struct key *k, char *buf, size_t len)
+{
+	bool is_enum = k->kind == K_ENUM;
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (const struct choice *c = k->choices; c && c->name && n < len; c++)
+		n += (size_t)snprintf(buf + n, len - n, "%s%s",
+				      c == k->choices ? (is_enum ? "" : ", or ") :
+				      c[1].name ? ", " : " or ", c->name);
+	return buf;
+}
+
 static int bad_value(const struct key *k, const char *value, struct nofi_err *err)
 {
+	char words[80];
+
+	choices_text(k, words, sizeof(words));
 	switch (k->kind) {
 	case K_SECONDS:
 		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants seconds from %s%u.%03u to %u, "
-				    "like 30 or 0.5", k->name, value, k->zero_ok ? "0, or " : "",
-				    k->min / 1000, k->min % 1000, k->max / 1000);
+				    "like 30 or 0.5%s", k->name, value, k->zero_ok ? "0, or " : "",
+				    k->min / 1000, k->min % 1000, k->max / 1000, words);
 	case K_BOOL:
 		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants on or off", k->name, value);
 	case K_ENUM:
-		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants %s, %s or %s", k->name, value,
-				    k->choices[0].name, k->choices[1].name, k->choices[2].name);
+		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants %s", k->name, value, words);
 	case K_TEXT:
 		return nofi_err_set(err, -EINVAL,
 				    "%s: the value has %zu characters, at most %zu fit", k->name,
@@ -199,13 +251,19 @@ static int bad_value(const struct key *k, const char *value, struct nofi_err *er
 	case K_INT:
 		break;
 	}
-	if (!k->max)
-		return nofi_err_set(err, -EINVAL,
-				    "%s=%.64s: only 0 is possible, this version does not "
-				    "reconnect",
-				    k->name, value);
-	return nofi_err_set(err, -EINVAL, "%s=%.64s: wants a number from %u to %u%s", k->name,
-			    value, k->min, k->max, k->zero_ok ? ", or 0 for the default" : "");
+	return nofi_err_set(err, -EINVAL, "%s=%.64s: wants a number from %u to %u%s%s", k->name,
+			    value, k->min, k->max, k->zero_ok ? ", or 0 for the default" : "",
+			    words);
+}
+
+static bool find_choice(const struct key *k, const char *value, int *out)
+{
+	for (const struct choice *c = k->choices; c && c->name; c++)
+		if (!strcmp(c->name, value)) {
+			*out = c->value;
+			return true;
+		}
+	return false;
 }
 
 int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
@@ -214,12 +272,13 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 	const struct key *k = find_key(name);
 	char *field;
 	uint32_t v = 0;
+	int word = 0;
 
 	if (!k) {
-		char list[300] = "";
+		char list[400] = "";
 		size_t n = 0;
 
-		for (size_t i = 0; i < NKEYS; i++)
+		for (size_t i = 0; i < NKEYS && n < sizeof(list); i++)
 			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? " " : "",
 					      keys[i].name);
 		return nofi_err_set(err, -EINVAL, "unknown key \"%.32s\"; there are: %s", name,
@@ -231,6 +290,10 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 				    "this key, or nof_opts_init() was not called",
 				    name);
 	field = (char *)opts + k->offset;
+	if (find_choice(k, value, &word)) {
+		memcpy(field, &word, sizeof(word));
+		return 0;
+	}
 	switch (k->kind) {
 	case K_TEXT:
 		if (strlen(value) >= k->size)
@@ -246,8 +309,6 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 	case K_INT:
 		if (!parse_uint(value, k->max, &v) || (v < k->min && !(k->zero_ok && !v)))
 			return bad_value(k, value, err);
-		if (!k->size)
-			return 0;
 		break;
 	case K_BOOL:
 		if (strcmp(value, "on") && strcmp(value, "off"))
@@ -255,11 +316,6 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		*(bool *)field = !strcmp(value, "on");
 		return 0;
 	case K_ENUM:
-		for (const struct choice *c = k->choices; c->name; c++)
-			if (!strcmp(c->name, value)) {
-				memcpy(field, &c->value, sizeof(int));
-				return 0;
-			}
 		return bad_value(k, value, err);
 	}
 	memcpy(field, &v, sizeof(v));
@@ -285,7 +341,7 @@ bool nofi_opts_get(const struct nof_opts *opts, const char *name, char *buf, siz
 	const char *field = (const char *)opts + (k ? k->offset : 0);
 	uint32_t v;
 
-	if (!k || !k->size || k->offset + k->size > opts->size)
+	if (!k || k->offset + k->size > opts->size)
 		return false;
 	if (k->kind == K_TEXT) {
 		snprintf(buf, len, "%.*s", (int)k->size, field);
@@ -298,11 +354,12 @@ bool nofi_opts_get(const struct nof_opts *opts, const char *name, char *buf, siz
 		return true;
 	}
 	memcpy(&v, field, sizeof(v));
-	if (k->kind == K_ENUM) {
-		for (const struct choice *c = k->choices; c->name; c++)
-			if ((uint32_t)c->value == v)
-				snprintf(buf, len, "%s", c->name);
-	} else if (k->kind == K_SECONDS) {
+	for (const struct choice *c = k->choices; c && c->name; c++)
+		if ((uint32_t)c->value == v) {
+			snprintf(buf, len, "%s", c->name);
+			return true;
+		}
+	if (k->kind == K_SECONDS) {
 		if (v % 1000)
 			snprintf(buf, len, "%u.%03u", v / 1000, v % 1000);
 		else
@@ -315,6 +372,14 @@ bool nofi_opts_get(const struct nof_opts *opts, const char *name, char *buf, siz
 
 /* ---- checks ---- */
 
+static bool is_choice(const struct key *k, uint32_t v)
+{
+	for (const struct choice *c = k->choices; c && c->name; c++)
+		if ((uint32_t)c->value == v)
+			return true;
+	return false;
+}
+
 static int check_numbers(const struct nof_opts *o, struct nofi_err *err)
 {
 	for (size_t i = 0; i < NKEYS; i++) {
@@ -323,11 +388,13 @@ static int check_numbers(const struct nof_opts *o, struct nofi_err *err)
 		uint32_t v;
 		bool ok = true;
 
-		if (k->kind == K_TEXT || k->kind == K_BOOL || !k->size)
+		if (k->kind == K_TEXT || k->kind == K_BOOL)
 			continue;
 		memcpy(&v, field, sizeof(v));
+		if (is_choice(k, v))
+			continue;
 		if (k->kind == K_ENUM)
-			ok = v < 3;
+			ok = false;
 		else if (k->kind == K_INT)
 			ok = (int32_t)v == -1 || (v >= k->min && v <= k->max);
 		else
@@ -356,6 +423,7 @@ static int check_texts(const struct nof_opts *o, struct nofi_err *err)
 		{ "host_traddr", o->host_traddr, sizeof(o->host_traddr) },
 		{ "host_iface", o->host_iface, sizeof(o->host_iface) },
 		{ "pcap", o->pcap, sizeof(o->pcap) },
+		{ "addr_map", o->addr_map, sizeof(o->addr_map) },
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

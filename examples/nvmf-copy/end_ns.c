@@ -96,6 +96,7 @@ int end_ns_open(struct copy *c, struct end *end)
 	end->kind = END_NS;
 	end->ops = &ns_ops;
 	nof_opts_init(&end->opts);
+	end->opts.ctrl_loss_tmo_ms = 10000;
 	end->opts.nr_io_queues = c->o->queues;
 	end->opts.queue_size = c->o->requests < 127 ? 128 : c->o->requests + 1;
 	if (end->opts.queue_size > 1024)

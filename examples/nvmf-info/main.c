@@ -107,6 +107,8 @@ static int run(struct info *info, const char *uri)
 	int ret;
 
 	nof_opts_init(&info->opts);
+	/* A look is not worth waiting for, unless the URI says so. */
+	info->opts.ctrl_loss_tmo_ms = 0;
 	if (nof_uri_parse(uri, &info->opts) < 0)
 		return tool_error(TOOL_USAGE, "%s", nof_strerror_detail());
 	nof_loop_opts_init(&lo);

@@ -28,6 +28,7 @@ void nofi_ctrl_unref(struct nof_ctrl *ctrl)
 	free(ctrl->op_page);
 	free(ctrl->nsids);
 	free(ctrl->new_nsids);
+	free(ctrl->notes);
 	free(ctrl);
 }
 
@@ -51,7 +52,7 @@ int nof_ctrl_new(struct nof_loop *loop, const struct nof_opts *opts, nof_event_f
 	ctrl->work.fn = ctrl_work;
 	ctrl->page = malloc(NOFI_PAGE);
 	ctrl->op_page = malloc(NOFI_PAGE);
-	if (!ctrl->page || !ctrl->op_page) {
+	if (!ctrl->page || !ctrl->op_page || nofi_notify_init(ctrl) < 0) {
 		r = nofi_fail(-ENOMEM, "nof_ctrl_new: out of memory");
 		goto fail;
 	}
@@ -91,12 +92,15 @@ void nofi_ctrl_set_state(struct nof_ctrl *ctrl, enum nof_ctrl_state state)
 	pthread_mutex_lock(&ctrl->lock);
 	ctrl->state = state;
 	pthread_mutex_unlock(&ctrl->lock);
-	if (ctrl->events && ctrl->nnotes < NOFI_CTRL_EVENTS)
-		ctrl->notes[ctrl->nnotes++] = state;
+	nofi_notify_state(ctrl, state, state == NOF_CTRL_FAILED ? &ctrl->err : NULL);
+	if (state == NOF_CTRL_LIVE)
+		nofi_news(ctrl, NOFI_NEWS_LIVE);
+	else if (nofi_ctrl_is_over(ctrl))
+		nofi_news(ctrl, NOFI_NEWS_GONE);
 	nofi_ctrl_schedule(ctrl);
 }
 
-static bool is_over(const struct nof_ctrl *ctrl)
+bool nofi_ctrl_is_over(const struct nof_ctrl *ctrl)
 {
 	return ctrl->state == NOF_CTRL_FAILED || ctrl->state == NOF_CTRL_CLOSED;
 }
@@ -130,7 +134,7 @@ void nofi_ctrl_closed(struct nof_ctrl *ctrl)
 
 void nofi_ctrl_fail(struct nof_ctrl *ctrl, const struct nofi_err *err)
 {
-	if (is_over(ctrl))
+	if (nofi_ctrl_is_over(ctrl))
 		return;
 	pthread_mutex_lock(&ctrl->lock);
 	ctrl->err = *err;
@@ -153,6 +157,12 @@ void nofi_ctrl_failf(struct nof_ctrl *ctrl, int code, const char *fmt, ...)
 	nofi_err_vset(&err, code, fmt, ap);
 	va_end(ap);
 	nofi_ctrl_fail(ctrl, &err);
+}
+
+void nofi_ctrl_request_reset(struct nof_ctrl *ctrl, const struct nofi_err *why)
+{
+	if (ctrl->state == NOF_CTRL_LIVE)
+		nofi_ctrl_fail(ctrl, why);
 }
 
 /* ---- the end ---- */
@@ -218,20 +228,8 @@ static bool deliver(struct nof_ctrl *ctrl)
 	struct nofi_op *op = ctrl->ended_head;
 	nof_done_fn *done;
 
-	if (ctrl->nnotes) {
-		struct nof_event ev = { .type = NOF_EVENT_CTRL_STATE, .ctrl = ctrl,
-					.state = ctrl->notes[0], .detail = "" };
-
-		ctrl->nnotes--;
-		memmove(ctrl->notes, ctrl->notes + 1, ctrl->nnotes * sizeof(ctrl->notes[0]));
-		if (ev.state == NOF_CTRL_FAILED) {
-			ev.error = ctrl->err.code;
-			ev.detail = ctrl->err.text;
-		}
-		if (ctrl->events)
-			ctrl->events(ctrl->events_arg, &ev);
+	if (nofi_news_deliver(ctrl) || nofi_notify_deliver(ctrl))
 		return true;
-	}
 	if (ctrl->is_connect_over) {
 		done = ctrl->connect_done;
 		ctrl->connect_done = NULL;
@@ -292,7 +290,8 @@ void nof_ctrl_free(struct nof_ctrl *ctrl)
 	was = nofi_loop_enter(loop);
 	ctrl->events = NULL;
 	ctrl->nnotes = 0;
-	if (!is_over(ctrl)) {
+	ctrl->nnews = 0;
+	if (!nofi_ctrl_is_over(ctrl)) {
 		struct nofi_err why;
 
 		nofi_err_set(&why, -ECANCELED, "nof_ctrl_free() was called");
@@ -307,6 +306,7 @@ void nof_ctrl_free(struct nof_ctrl *ctrl)
 	ctrl->is_freed = true;
 	pthread_mutex_unlock(&ctrl->lock);
 	teardown(ctrl, true);
+	nofi_news_tell(ctrl, NOFI_NEWS_GONE, &ctrl->err);
 	while (deliver(ctrl))
 		;
 	nofi_loop_undefer(loop, &ctrl->work);
@@ -359,6 +359,7 @@ int nof_ctrl_disconnect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 		nofi_ctrl_closed(ctrl);
 		return 0;
 	case NOF_CTRL_LIVE:
+	case NOF_CTRL_RESETTING:
 		break;
 	}
 	ctrl->disconnect_done = done;
@@ -384,6 +385,7 @@ const char *nof_ctrl_state_name(enum nof_ctrl_state state)
 		[NOF_CTRL_NEW] = "new", [NOF_CTRL_CONNECTING] = "connecting",
 		[NOF_CTRL_LIVE] = "live", [NOF_CTRL_DELETING] = "deleting",
 		[NOF_CTRL_FAILED] = "failed", [NOF_CTRL_CLOSED] = "closed",
+		[NOF_CTRL_RESETTING] = "resetting",
 	};
 
 	return (unsigned)state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";

@@ -95,6 +95,53 @@ uint32_t
 nofi_ctrl_queue_entries(const struct nof_ctrl *ctrl); /* of an I/O queue: one less in flight */
 const char *nofi_ctrl_subnqn(const struct nof_ctrl *ctrl);	/* for sentences */
 
+/* ---- recovery ---- */
+
+/* What happens to a controller as the layers above have to know it. */
+enum nofi_ctrl_news {
+	NOFI_NEWS_LIVE,			/* queues may be got (again) */
+	NOFI_NEWS_LOST,			/* RESETTING: its queues are dead; may come back */
+	NOFI_NEWS_FAST_FAIL,		/* lost for fast_io_fail_tmo: do not wait any longer */
+	NOFI_NEWS_GONE,			/* FAILED, CLOSED or freed: final; unwatched already */
+};
+
+/*
+ * Hears of its controller's life, on the admin loop's thread, from deferred context:
+ * fn may call nofi_op_submit(), take the watch off, close and free. Not told of what
+ * was before it was put on, but for GONE. Embedded in its owner.
+ */
+struct nofi_watch {
+	struct nofi_watch *next;
+	bool is_linked;
+	/* err: why (LOST, FAST_FAIL, GONE); code 0 for LIVE. Valid during the call. */
+	void (*fn)(struct nofi_watch *w, enum nofi_ctrl_news news, const struct nofi_err *err);
+};
+
+/* Admin loop's thread; not on a controller that was freed. Harmless when it is (not) on. */
+void nofi_ctrl_watch(struct nof_ctrl *ctrl, struct nofi_watch *w);
+void nofi_ctrl_unwatch(struct nof_ctrl *ctrl, struct nofi_watch *w);
+
+/*
+ * F-21: after so long a command of a lost association can have no effect any more. Any
+ * thread; constant while LIVE. 0: the user turned it off.
+ */
+uint64_t nofi_ctrl_hold_ns(const struct nof_ctrl *ctrl);
+
+/* Gives the association up and makes a new one, if LIVE. Admin loop's thread. */
+void nofi_ctrl_request_reset(struct nof_ctrl *ctrl, const struct nofi_err *why);
+
+/*
+ * Tells the user; replaces a waiting event of the same type and nsid. Admin loop's thread,
+ * any state, any context. error: negative errno or 0.
+ */
+__attribute__((format(printf, 5, 6)))
+void nofi_notify(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid, int error,
+		 const char *fmt, ...);
+/* The same for an asynchronous event of the controller, dw0 as it came. */
+__attribute__((format(printf, 4, 5)))
+void nofi_notify_aen(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t dw0,
+		     const char *fmt, ...);
+
 /* Fills *t from a queue (its size field is the caller's). Queue's thread. −ENOTCONN. */
 int nofi_transport_fill(const struct nofi_queue *q, struct nof_transport *t);
 

@@ -14,6 +14,13 @@ _Static_assert(sizeof(struct nvme_id_ctrl) == NOFI_PAGE, "Identify Controller");
 _Static_assert(offsetof(struct nvme_id_ctrl, ioccsz) == 1792, "IOCCSZ");
 _Static_assert(offsetof(struct nvme_id_ctrl, kas) == 320, "KAS");
 _Static_assert(offsetof(struct nvme_id_ctrl, subnqn) == 768, "SUBNQN");
+_Static_assert(offsetof(struct nvme_id_ctrl, acl) == 258, "ACL");
+_Static_assert(offsetof(struct nvme_id_ctrl, crdt1) == 128, "CRDT1");
+
+enum {
+	CTRATT_TBKAS = 1u << 6,
+	CQT_OFFSET = 386,		/* ms, 16 bits (TP4129): older headers do not have it */
+};
 
 /*
  * MDTS is a power of two of units of 2^(12+MPSMIN) bytes, 0 = no limit. Never
@@ -96,6 +103,12 @@ int nofi_ident_ctrl(const uint8_t page[NOFI_PAGE], const struct nofi_ident_ctx *
 	o.has_volatile_cache = id.vwc & 1;
 	o.has_mdts = id.mdts != 0;
 	o.aerl = id.aerl;
+	o.acl = id.acl;
+	o.has_tbkas = le32toh(id.ctratt) & CTRATT_TBKAS;
+	o.cqt_ms = nofi_get16(page + CQT_OFFSET);
+	o.crdt_ms[0] = le16toh(id.crdt1) * 100u;
+	o.crdt_ms[1] = le16toh(id.crdt2) * 100u;
+	o.crdt_ms[2] = le16toh(id.crdt3) * 100u;
 	o.maxcmd = le16toh(id.maxcmd);
 	o.oncs = le16toh(id.oncs);
 	o.ver = le32toh(id.ver);

@@ -46,6 +46,10 @@ struct nofi_ctrl_ident {
 	bool has_volatile_cache;	/* VWC b0 */
 	bool has_mdts;			/* MDTS is not 0 */
 	uint8_t aerl;			/* 0's based: outstanding AERs allowed */
+	uint8_t acl;			/* 0's based: outstanding Aborts allowed */
+	bool has_tbkas;			/* CTRATT b6: every command counts as keep alive */
+	uint16_t cqt_ms;		/* until a controller without keep alive has stopped */
+	uint32_t crdt_ms[3];		/* retry delays that CRD 1..3 of a status name, 0 = none */
 	uint16_t maxcmd;		/* commands per I/O queue, 0 = not said */
 	uint16_t oncs;
 	uint32_t ver;			/* VER, 0 when not said */

@@ -33,6 +33,20 @@ const char *nofi_ctrl_subnqn(const struct nof_ctrl *ctrl)
 	return ctrl->opts.subnqn;
 }
 
+/*
+ * Without keep alive no time is known after which a target gives a silent host up: as
+ * long as with the usual one is a guess.
+ */
+uint64_t nofi_ctrl_hold_ns(const struct nof_ctrl *ctrl)
+{
+	const struct nof_opts *o = &ctrl->opts;
+	uint64_t kato_ms = o->keep_alive_tmo_ms ? o->keep_alive_tmo_ms : 5000;
+
+	if (o->write_hold_ms >= 0)
+		return (uint64_t)o->write_hold_ms * NOFI_MS;
+	return (kato_ms * (ctrl->ident.has_tbkas ? 3 : 2) + ctrl->ident.cqt_ms) * NOFI_MS;
+}
+
 static int not_known(const struct nof_ctrl *ctrl, const char *call)
 {
 	return nofi_fail(-ENOTCONN, "%s: the controller has not been live yet, it is %s", call,

@@ -32,7 +32,8 @@
 enum {
 	NOFI_ADMIN_ENTRIES = 32,	/* SQSIZE 31, as Linux has it (F-1) */
 	NOFI_IO_QUEUES_MAX = 256,	/* more are never asked for */
-	NOFI_CTRL_EVENTS = 8,		/* a controller passes through fewer states than this */
+	NOFI_CTRL_NOTES = 32,		/* events that may wait for the user */
+	NOFI_CTRL_NEWS = 4,		/* changes that may wait for the watches */
 };
 
 /* An admin command with its one buffer; embedded, one at a time. */
@@ -100,8 +101,13 @@ struct nof_ctrl {
 	bool needs_teardown;		/* ended: ctrl_work() has to clear up */
 	bool needs_shutdown;		/* ctrl_work() has to start the clean end */
 	struct nofi_defer work;
-	enum nof_ctrl_state notes[NOFI_CTRL_EVENTS];	/* changes the user has not heard of */
+	struct nofi_note *notes;	/* [NOFI_CTRL_NOTES] what the user has not heard of, oldest
+					   first; NULL without an events function */
 	uint32_t nnotes;
+	struct nofi_watch *watches;	/* who wants news */
+	struct nofi_watch *watch_next;	/* the next to be told, while they are being told */
+	enum nofi_ctrl_news news[NOFI_CTRL_NEWS];	/* not told yet, oldest first */
+	uint32_t nnews;
 	nof_done_fn *connect_done;	/* NULL: none waits */
 	void *connect_arg;
 	bool is_connect_over;		/* deliver connect_done */
@@ -184,12 +190,25 @@ void nofi_ctrl_closed(struct nof_ctrl *ctrl);
 /* From a member to its controller. */
 #define nofi_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 void nofi_ctrl_schedule(struct nof_ctrl *ctrl);
+/* FAILED or CLOSED: for good. */
+bool nofi_ctrl_is_over(const struct nof_ctrl *ctrl);
 /* Teardown parts in their files. */
 void nofi_connect_cancel(struct nof_ctrl *ctrl);
 void nofi_ka_stop(struct nof_ctrl *ctrl);
 void nofi_aer_stop(struct nof_ctrl *ctrl);
 /* Ends all I/O queues; everywhere: on other loops too, whose threads are at rest. */
 void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere);
+
+/* notify.c: −1 without memory; each deliver tells one, false when none waits. */
+int nofi_notify_init(struct nof_ctrl *ctrl);
+/* why NULL: nothing to say. */
+void nofi_notify_state(struct nof_ctrl *ctrl, enum nof_ctrl_state state,
+		       const struct nofi_err *why);
+bool nofi_notify_deliver(struct nof_ctrl *ctrl);
+void nofi_news(struct nof_ctrl *ctrl, enum nofi_ctrl_news news);
+bool nofi_news_deliver(struct nof_ctrl *ctrl);
+/* At once. */
+void nofi_news_tell(struct nof_ctrl *ctrl, enum nofi_ctrl_news news, const struct nofi_err *why);
 
 /* connect.c */
 int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err);

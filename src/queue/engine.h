@@ -141,7 +141,7 @@ struct nof_loop {
 	nof_log_fn *log;		/* NULL = no log */
 	void *log_arg;
 	enum nof_log_level log_level;
-	char engine_reason[384];	/* why AUTO chose epoll, "" otherwise */
+	char engine_reason[512];	/* why AUTO chose epoll, "" otherwise */
 
 	uint64_t now;			/* cached clock, valid while is_now_valid */
 	bool is_now_valid;		/* within one turn, or since the last flush */

@@ -153,7 +153,10 @@ void rig_turn(struct rig *r, int timeout_ms);
 void rig_check(struct rig *r);
 void rig_loop(struct rig *r);
 struct nof_loop *rig_new_loop(struct rig *r, uint32_t flags);
-/* Options for this target; extra: "key=value&…" over the rig's own, or NULL. */
+/*
+ * Options for this target; extra: "key=value&…" over the rig's own, or NULL. A lost
+ * controller has failed unless extra has ctrl_loss_tmo.
+ */
 void rig_opts(struct rig *r, const char *extra, struct nof_opts *opts);
 /* A connected controller. The error of connecting. */
 int rig_connect(struct rig *r, const char *extra);

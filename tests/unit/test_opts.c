@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "nof.h"
 #include "opts.h"
@@ -24,6 +25,15 @@ static void test_defaults(void **state)
 	assert_true(o.in_capsule);
 	assert_int_equal(o.mptcp, NOF_MPTCP_PREFER);
 	assert_string_equal(o.hostnqn, "");
+	assert_int_equal(o.reconnect_delay_ms, 10000);
+	assert_int_equal(o.ctrl_loss_tmo_ms, 600000);
+	assert_int_equal(o.max_reconnects, -1);
+	assert_int_equal(o.fast_io_fail_tmo_ms, -1);
+	assert_int_equal(o.max_retries, 5);
+	assert_int_equal(o.write_hold_ms, -1);
+	assert_int_equal(o.iopolicy, NOF_IOPOLICY_NUMA);
+	assert_false(o.duplicate_connect);
+	assert_string_equal(o.addr_map, "");
 }
 
 /* Every listed key is known to the setter, and to nobody else. */
@@ -35,13 +45,14 @@ static void test_keys(void **state)
 	nof_opts_init(&o);
 	for (const char *const *k = nof_opts_keys(); *k; k++, n++) {
 		assert_int_equal(nof_opts_set(&o, *k, "\x01"),
-				 strstr(*k, "host") || !strcmp(*k, "pcap") ? 0 : -EINVAL);
+				 strstr(*k, "host") || !strcmp(*k, "pcap") ||
+				 !strcmp(*k, "addr_map") ? 0 : -EINVAL);
 		assert_null(strstr(nof_strerror_detail(), "unknown key"));
 	}
-	assert_int_equal(n, 20);
+	assert_int_equal(n, 28);
 	assert_int_equal(nof_opts_set(&o, "reconnect", "1"), -EINVAL);
 	assert_non_null(strstr(nof_strerror_detail(), "unknown key \"reconnect\""));
-	assert_non_null(strstr(nof_strerror_detail(), "pcap"));
+	assert_non_null(strstr(nof_strerror_detail(), "addr_map"));
 }
 
 static void test_limits(void **state)
@@ -73,6 +84,32 @@ static void test_limits(void **state)
 		{ "connect_timeout", "0.001", 0 },
 		{ "connect_timeout", "0.0001", -EINVAL },
 		{ "admin_timeout", "-1", -EINVAL },
+		{ "reconnect_delay", "0", -EINVAL },
+		{ "reconnect_delay", "0.01", 0 },
+		{ "ctrl_loss_tmo", "0", 0 },
+		{ "ctrl_loss_tmo", "-1", 0 },
+		{ "ctrl_loss_tmo", "-2", -EINVAL },
+		{ "ctrl_loss_tmo", "off", -EINVAL },
+		{ "ctrl_loss_tmo", "1728000", 0 },
+		{ "ctrl_loss_tmo", "1728000.001", -EINVAL },
+		{ "max_reconnects", "0", 0 },
+		{ "max_reconnects", "-1", 0 },
+		{ "max_reconnects", "1000001", -EINVAL },
+		{ "fast_io_fail_tmo", "0", 0 },
+		{ "fast_io_fail_tmo", "0.5", 0 },
+		{ "fast_io_fail_tmo", "off", 0 },
+		{ "fast_io_fail_tmo", "-1", 0 },
+		{ "max_retries", "0", 0 },
+		{ "max_retries", "255", 0 },
+		{ "max_retries", "256", -EINVAL },
+		{ "write_hold", "auto", 0 },
+		{ "write_hold", "off", 0 },
+		{ "write_hold", "0.25", 0 },
+		{ "write_hold", "on", -EINVAL },
+		{ "iopolicy", "service-time", 0 },
+		{ "iopolicy", "fast", -EINVAL },
+		{ "duplicate_connect", "on", 0 },
+		{ "duplicate_connect", "1", -EINVAL },
 		{ "tos", "0", 0 },
 		{ "tos", "255", 0 },
 		{ "tos", "-1", -EINVAL },
@@ -96,6 +133,52 @@ static void test_limits(void **state)
 			fail_msg("%s=%s: expected %d", t[i].key, t[i].value, t[i].r);
 		if (t[i].r)
 			assert_non_null(strstr(nof_strerror_detail(), t[i].key));
+	}
+}
+
+/* Words stand for numbers, and are what a URI is written with. */
+static void test_words(void **state)
+{
+	static const struct {
+		const char *key, *value, *uri;
+		size_t offset;
+		int32_t number;
+	} t[] = {
+		{ "ctrl_loss_tmo", "-1", "-1", offsetof(struct nof_opts, ctrl_loss_tmo_ms), -1 },
+		{ "ctrl_loss_tmo", "0", "0", offsetof(struct nof_opts, ctrl_loss_tmo_ms), 0 },
+		{ "ctrl_loss_tmo", "1.5", "1.500", offsetof(struct nof_opts, ctrl_loss_tmo_ms),
+		  1500 },
+		{ "ctrl_loss_tmo", "600", NULL, offsetof(struct nof_opts, ctrl_loss_tmo_ms),
+		  600000 },
+		{ "max_reconnects", "3", "3", offsetof(struct nof_opts, max_reconnects), 3 },
+		{ "max_reconnects", "-1", NULL, offsetof(struct nof_opts, max_reconnects), -1 },
+		{ "fast_io_fail_tmo", "off", NULL, offsetof(struct nof_opts, fast_io_fail_tmo_ms),
+		  -1 },
+		{ "fast_io_fail_tmo", "0", "0", offsetof(struct nof_opts, fast_io_fail_tmo_ms), 0 },
+		{ "write_hold", "auto", NULL, offsetof(struct nof_opts, write_hold_ms), -1 },
+		{ "write_hold", "-1", NULL, offsetof(struct nof_opts, write_hold_ms), -1 },
+		{ "write_hold", "off", "off", offsetof(struct nof_opts, write_hold_ms), 0 },
+		{ "write_hold", "0", "off", offsetof(struct nof_opts, write_hold_ms), 0 },
+		{ "iopolicy", "queue-depth", "queue-depth", offsetof(struct nof_opts, iopolicy),
+		  NOF_IOPOLICY_QUEUE_DEPTH },
+	};
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		char uri[128], want[128];
+		struct nof_opts o;
+		int32_t v;
+
+		nof_opts_init(&o);
+		strcpy(o.traddr, "h");
+		strcpy(o.subnqn, "x");
+		assert_int_equal(nof_opts_set(&o, t[i].key, t[i].value), 0);
+		memcpy(&v, (char *)&o + t[i].offset, sizeof(v));
+		if (v != t[i].number)
+			fail_msg("%s=%s is %d", t[i].key, t[i].value, v);
+		snprintf(want, sizeof(want), "nvme+tcp://h/x%s%s%s%s", t[i].uri ? "?" : "",
+			 t[i].uri ? t[i].key : "", t[i].uri ? "=" : "", t[i].uri ? t[i].uri : "");
+		nof_uri_format(&o, uri, sizeof(uri));
+		assert_string_equal(uri, want);
 	}
 }
 
@@ -166,6 +249,14 @@ static void test_bad_fields(void **state)
 	REFUSED(o.mptcp = (enum nof_mptcp)-1, "mptcp");
 	REFUSED(o.max_r2t = 5, "max_r2t");
 	REFUSED(o.tos = -2, "tos");
+	REFUSED(o.reconnect_delay_ms = 0, "reconnect_delay");
+	REFUSED(o.ctrl_loss_tmo_ms = -2, "ctrl_loss_tmo");
+	REFUSED(o.max_reconnects = -2, "max_reconnects");
+	REFUSED(o.fast_io_fail_tmo_ms = -7, "fast_io_fail_tmo");
+	REFUSED(o.max_retries = 1000, "max_retries");
+	REFUSED(o.write_hold_ms = -3, "write_hold");
+	REFUSED(o.iopolicy = (enum nof_iopolicy)9, "iopolicy");
+	REFUSED(memset(o.addr_map, 'x', sizeof(o.addr_map)), "addr_map");
 }
 
 int main(void)
@@ -174,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_words),
 		cmocka_unit_test(test_short_struct),
 		cmocka_unit_test(test_resolve),
 		cmocka_unit_test(test_bad_fields),

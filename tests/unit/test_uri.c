@@ -140,7 +140,9 @@ static void test_faults(void **state)
 		{ "nvme+tcp://h/x?queue_size=1", 16, "from 2 to 1024" },
 		{ "nvme+tcp://h/x?io_timeout=0", 16, "seconds" },
 		{ "nvme+tcp://h/x?io_timeout=1e3", 16, "seconds" },
-		{ "nvme+tcp://h/x?ctrl_loss_tmo=600", 16, "only 0" },
+		{ "nvme+tcp://h/x?ctrl_loss_tmo=-2", 16, "or -1" },
+		{ "nvme+tcp://h/x?iopolicy=x", 16, "queue-depth or service-time" },
+		{ "nvme+tcp://h/x?write_hold=on", 16, "auto, -1 or off" },
 		{ long_host, 12, "longer than 255" },
 		{ long_nqn, 14, "longer than 223" },
 	};
@@ -190,6 +192,9 @@ static void test_format_round_trip(void **state)
 		"nvme+tcp://h/?keep_alive_tmo=5.000",
 		"nvme+tcp://h/x?tos=0&mptcp=off&engine=io_uring&in_capsule=off&max_r2t=2"
 		"&pcap=/a/b%26",
+		"nvme+tcp://h/x?reconnect_delay=2&ctrl_loss_tmo=-1&max_reconnects=7"
+		"&fast_io_fail_tmo=0.500&max_retries=0&write_hold=off&iopolicy=round-robin"
+		"&duplicate_connect=on&addr_map=10.0.0.1:4420%3D127.0.0.1:5000,10.0.0.2%3D::1",
 	};
 
 	for (size_t i = 0; i < sizeof(uris) / sizeof(uris[0]); i++) {
