@@ -316,7 +316,8 @@ NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
  * (on|off|prefer), disable_sqflow (on|off), tos; and ours: max_reconnects,
  * max_retries, write_hold (seconds, auto or off), iopolicy (numa|round-robin|
  * queue-depth|service-time), mptcp (require|prefer|off), engine
- * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map). EINVAL with a sentence: unknown key or bad value.
+ * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map). EINVAL with a
+ * sentence: unknown key or bad value.
  */
 NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);
 
