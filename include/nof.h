@@ -502,6 +502,248 @@ NOF_API int nof_discovery_get_sync(struct nof_ctrl *ctrl, struct nof_discovery_l
 NOF_API void nof_discovery_free(struct nof_discovery_log *log);
 
 /* ------------------------------------------------------------------------
+ * Administration
+ *
+ * Commands for the admin queue of a live controller. They run one after the other, in
+ * the order of the calls, and keep alives go on beside them. Argument structs are
+ * copied by the call: set .size to sizeof the struct and what is not used to 0. Data
+ * buffers are the library's until the callback; their lengths are multiples of 4.
+ * A completion's .result is DW1:DW0 of the answer. The _sync forms take the same
+ * arguments, run the loop meanwhile, and store the result where one is of use (result
+ * may be NULL).
+ *
+ * Submit errors: EINVAL, E2BIG (a struct of a newer header uses what this version does
+ * not know), ENOTCONN (not live), EOPNOTSUPP (the controller lacks it: the sentence
+ * names the bit), EPERM (the library's to send, or to set), EMSGSIZE (more data than one
+ * command moves). Completion errors: the NVMe status as errno, with .status; transport
+ * errors. Numbers in parentheses are those of the NVMe base specification 2.0.
+ *
+ * timeout_ms: of each command, 0 = admin_timeout. When it is over, so is the association
+ * with the controller: give formats and the like what they need.
+ *
+ * Thread: the controller's loop's.
+ * ------------------------------------------------------------------------ */
+
+/* A command in raw form, for nof_admin() and nof_io_passthru(). */
+struct nof_passthru {
+	size_t size;			/* in: sizeof the struct */
+	uint8_t opcode;
+	uint8_t fctype;			/* type of a Fabrics command (opcode 7Fh) */
+	uint32_t nsid;
+	uint32_t cdw2, cdw3;
+	uint32_t cdw10, cdw11, cdw12, cdw13, cdw14, cdw15;
+	void *data;			/* its direction is in bits 1:0 of opcode (or fctype) */
+	uint32_t data_len;		/* bytes, 0 = none */
+	uint32_t timeout_ms;		/* admin commands only */
+};
+
+/*
+ * Any admin command but those that are the library's: creating and deleting queues,
+ * Abort, Asynchronous Event Request, Keep Alive, Fabrics commands other than Property
+ * Get and vendors', and setting the features nof_set_feature() refuses (EPERM). Command
+ * identifier, data pointer and fusing are the library's. What it does to namespaces that
+ * are open is the caller's business.
+ */
+NOF_API int nof_admin(struct nof_ctrl *ctrl, const struct nof_passthru *cmd, nof_done_fn *done,
+		      void *arg);
+NOF_API int nof_admin_sync(struct nof_ctrl *ctrl, const struct nof_passthru *cmd,
+			   uint64_t *result);
+
+struct nof_identify_args {
+	size_t size;
+	uint8_t cns;			/* what is to be identified (5.17, figure 273) */
+	uint8_t csi;			/* command set, for CNS that want one: 0 NVM, 2 ZNS */
+	uint16_t cntid;
+	uint16_t cns_id;		/* CNS specific identifier, e.g. an NVM set */
+	uint32_t nsid;
+	uint8_t uuid_index;
+};
+
+/* Identify (5.17): 4096 bytes into data, as the controller sent them. */
+NOF_API int nof_identify(struct nof_ctrl *ctrl, const struct nof_identify_args *args, void *data,
+			 nof_done_fn *done, void *arg);
+NOF_API int nof_identify_sync(struct nof_ctrl *ctrl, const struct nof_identify_args *args,
+			      void *data);
+
+struct nof_log_args {
+	size_t size;
+	uint8_t lid;			/* log page */
+	uint8_t lsp;			/* log specific parameter, 7 bits */
+	uint16_t lsi;			/* log specific identifier */
+	uint8_t csi;
+	uint8_t uuid_index;
+	bool keep_event;		/* do not let the controller report the next event (RAE) */
+	uint32_t nsid;			/* 0 = FFFFFFFFh, the controller's own */
+	uint64_t offset;		/* bytes, multiple of 4 */
+};
+
+/*
+ * Get Log Page (5.16): len bytes of a page from offset on, in as many commands as MDTS
+ * wants. A page that may change between them says so itself (a generation, a count): a
+ * reader checks it. Behind the end of a page there are zeroes, or the command fails.
+ */
+NOF_API int nof_get_log(struct nof_ctrl *ctrl, const struct nof_log_args *args, void *data,
+			size_t len, nof_done_fn *done, void *arg);
+NOF_API int nof_get_log_sync(struct nof_ctrl *ctrl, const struct nof_log_args *args, void *data,
+			     size_t len);
+
+struct nof_feature_args {
+	size_t size;
+	uint8_t fid;
+	uint8_t select;			/* get: 0 current, 1 default, 2 saved, 3 capabilities */
+	bool save;			/* set: also for the time after a reset */
+	uint8_t uuid_index;
+	uint32_t nsid;
+	uint32_t cdw11, cdw12, cdw13, cdw15;	/* get: cdw11 only */
+	void *data;			/* of features that have some; set: not written to */
+	uint32_t data_len;
+};
+
+/*
+ * Get and Set Features (5.15, 5.27); the value is in the result. Features that the
+ * library owns can be read only (EPERM): 07h queues, 0Bh events, 0Fh keep alive, 16h host
+ * behaviour, 19h command set profile, 81h host identifier.
+ */
+NOF_API int nof_get_feature(struct nof_ctrl *ctrl, const struct nof_feature_args *args,
+			    nof_done_fn *done, void *arg);
+NOF_API int nof_get_feature_sync(struct nof_ctrl *ctrl, const struct nof_feature_args *args,
+				 uint64_t *result);
+NOF_API int nof_set_feature(struct nof_ctrl *ctrl, const struct nof_feature_args *args,
+			    nof_done_fn *done, void *arg);
+NOF_API int nof_set_feature_sync(struct nof_ctrl *ctrl, const struct nof_feature_args *args,
+				 uint64_t *result);
+
+struct nof_ns_create_args {
+	size_t size;
+	uint64_t blocks;		/* NSZE */
+	uint64_t capacity;		/* NCAP, blocks; 0 = all of them */
+	uint8_t format;			/* index of the LBA format, 0..63 */
+	uint8_t csi;
+	uint8_t pi_type;		/* protection information: 0 none, 1, 2, 3 */
+	bool is_pi_first;		/* in the first bytes of the metadata, not the last */
+	bool is_shared;			/* may be attached to several controllers */
+	uint32_t ana_group;		/* 0 = the controller's choice */
+	uint16_t nvmset;
+	uint16_t endurance_group;
+	uint32_t timeout_ms;
+};
+
+/*
+ * Namespace Management (5.23): makes a namespace, whose NSID is the result, and that no
+ * controller shows until it is attached; deletes one (FFFFFFFFh: all).
+ */
+NOF_API int nof_ns_create(struct nof_ctrl *ctrl, const struct nof_ns_create_args *args,
+			  nof_done_fn *done, void *arg);
+NOF_API int nof_ns_create_sync(struct nof_ctrl *ctrl, const struct nof_ns_create_args *args,
+			       uint32_t *nsid);
+NOF_API int nof_ns_delete(struct nof_ctrl *ctrl, uint32_t nsid, uint32_t timeout_ms,
+			  nof_done_fn *done, void *arg);
+NOF_API int nof_ns_delete_sync(struct nof_ctrl *ctrl, uint32_t nsid, uint32_t timeout_ms);
+
+/* Namespace Attachment (5.22), to n controllers by CNTLID; n 0: the one that is asked. */
+NOF_API int nof_ns_attach(struct nof_ctrl *ctrl, uint32_t nsid, const uint16_t *cntlids, size_t n,
+			  nof_done_fn *done, void *arg);
+NOF_API int nof_ns_attach_sync(struct nof_ctrl *ctrl, uint32_t nsid, const uint16_t *cntlids,
+			       size_t n);
+NOF_API int nof_ns_detach(struct nof_ctrl *ctrl, uint32_t nsid, const uint16_t *cntlids, size_t n,
+			  nof_done_fn *done, void *arg);
+NOF_API int nof_ns_detach_sync(struct nof_ctrl *ctrl, uint32_t nsid, const uint16_t *cntlids,
+			       size_t n);
+
+enum nof_erase { NOF_ERASE_NONE, NOF_ERASE_USER_DATA, NOF_ERASE_CRYPTO };
+
+struct nof_format_args {
+	size_t size;
+	uint32_t nsid;			/* FFFFFFFFh = all */
+	uint8_t format;			/* index of the LBA format, 0..63 */
+	uint8_t pi_type;		/* protection information: 0 none, 1, 2, 3 */
+	bool is_pi_first;
+	enum nof_erase erase;
+	uint32_t timeout_ms;
+};
+
+/* Format NVM (5.14): the namespace's data is gone. Close it before, open it again after. */
+NOF_API int nof_format(struct nof_ctrl *ctrl, const struct nof_format_args *args,
+		       nof_done_fn *done, void *arg);
+NOF_API int nof_format_sync(struct nof_ctrl *ctrl, const struct nof_format_args *args);
+
+enum nof_sanitize_action {
+	NOF_SANITIZE_EXIT_FAILURE = 1,
+	NOF_SANITIZE_BLOCK_ERASE = 2,
+	NOF_SANITIZE_OVERWRITE = 3,
+	NOF_SANITIZE_CRYPTO_ERASE = 4,
+};
+
+struct nof_sanitize_args {
+	size_t size;
+	enum nof_sanitize_action action;
+	bool allow_unrestricted_exit;	/* AUSE: a failure may be left without success */
+	bool no_deallocate;
+	uint8_t overwrite_passes;	/* 1..16, 0 = 16 */
+	bool invert_pattern;		/* between passes */
+	uint32_t pattern;
+	uint32_t timeout_ms;
+};
+
+/*
+ * Sanitize (5.24): starts it; all data of the subsystem will be gone. It goes on by
+ * itself: log page 81h tells how far it is, and an event when it is over.
+ */
+NOF_API int nof_sanitize(struct nof_ctrl *ctrl, const struct nof_sanitize_args *args,
+			 nof_done_fn *done, void *arg);
+NOF_API int nof_sanitize_sync(struct nof_ctrl *ctrl, const struct nof_sanitize_args *args);
+
+enum nof_self_test {
+	NOF_SELF_TEST_SHORT = 1,
+	NOF_SELF_TEST_EXTENDED = 2,
+	NOF_SELF_TEST_VENDOR = 14,
+	NOF_SELF_TEST_ABORT = 15,
+};
+
+/* Device Self-test (5.9): starts or aborts one; log page 06h has the results. nsid 0: none. */
+NOF_API int nof_self_test(struct nof_ctrl *ctrl, uint32_t nsid, enum nof_self_test test,
+			  nof_done_fn *done, void *arg);
+NOF_API int nof_self_test_sync(struct nof_ctrl *ctrl, uint32_t nsid, enum nof_self_test test);
+
+/*
+ * Firmware Image Download (5.13): len bytes of the image that belong at offset, in pieces
+ * of the granularity the controller wants (FWUG).
+ */
+NOF_API int nof_fw_download(struct nof_ctrl *ctrl, const void *image, size_t len, uint64_t offset,
+			    nof_done_fn *done, void *arg);
+NOF_API int nof_fw_download_sync(struct nof_ctrl *ctrl, const void *image, size_t len,
+				 uint64_t offset);
+/*
+ * Firmware Commit (5.12). action: 0 replace, 1 replace and activate at reset, 2 activate
+ * at reset, 3 activate now. One that was done but takes effect only after a reset
+ * succeeds; result is then the NVMe status that says which: 10Bh a conventional reset,
+ * 110h of the subsystem, 111h of the controller; else DW0 of the answer.
+ */
+NOF_API int nof_fw_commit(struct nof_ctrl *ctrl, uint8_t slot, uint8_t action,
+			  uint32_t timeout_ms, nof_done_fn *done, void *arg);
+NOF_API int nof_fw_commit_sync(struct nof_ctrl *ctrl, uint8_t slot, uint8_t action,
+			       uint32_t timeout_ms, uint64_t *result);
+
+struct nof_security_args {
+	size_t size;
+	uint8_t secp;			/* security protocol */
+	uint8_t nssf;			/* NVMe security specific field */
+	uint16_t spsp;			/* specific to the protocol */
+	uint32_t nsid;
+	uint32_t timeout_ms;
+};
+
+/* Security Send and Receive (5.25, 5.26). */
+NOF_API int nof_security_send(struct nof_ctrl *ctrl, const struct nof_security_args *args,
+			      const void *data, uint32_t len, nof_done_fn *done, void *arg);
+NOF_API int nof_security_send_sync(struct nof_ctrl *ctrl, const struct nof_security_args *args,
+				   const void *data, uint32_t len);
+NOF_API int nof_security_receive(struct nof_ctrl *ctrl, const struct nof_security_args *args,
+				 void *data, uint32_t len, nof_done_fn *done, void *arg);
+NOF_API int nof_security_receive_sync(struct nof_ctrl *ctrl, const struct nof_security_args *args,
+				      void *data, uint32_t len);
+
+/* ------------------------------------------------------------------------
  * Namespace
  *
  * Thread: nof_ns_open() the controller's loop's; a namespace that is open never

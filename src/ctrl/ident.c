@@ -111,6 +111,15 @@ int nofi_ident_ctrl(const uint8_t page[NOFI_PAGE], const struct nofi_ident_ctx *
 	o.crdt_ms[2] = le16toh(id.crdt3) * 100u;
 	o.maxcmd = le16toh(id.maxcmd);
 	o.oncs = le16toh(id.oncs);
+	o.oacs = le16toh(id.oacs);
+	o.fuses = le16toh(id.fuses);
+	o.ocfs = le16toh(id.ocfs);
+	o.lpa = id.lpa;
+	o.fwug = id.fwug;
+	o.fna = id.fna;
+	o.awun = le16toh(id.awun);
+	o.awupf = le16toh(id.awupf);
+	o.sanicap = le32toh(id.sanicap);
 	o.ver = le32toh(id.ver);
 	o.nn = le32toh(id.nn);
 	o.oaes = le32toh(id.oaes);

@@ -52,6 +52,14 @@ struct nofi_ctrl_ident {
 	uint32_t crdt_ms[3];		/* retry delays that CRD 1..3 of a status name, 0 = none */
 	uint16_t maxcmd;		/* commands per I/O queue, 0 = not said */
 	uint16_t oncs;
+	uint16_t oacs;
+	uint16_t fuses;
+	uint16_t ocfs;			/* copy descriptor formats, a bit each */
+	uint8_t lpa;
+	uint8_t fwug;			/* firmware piece: units of 4 KiB; 0: not said, FFh: any */
+	uint8_t fna;
+	uint16_t awun, awupf;		/* 0's based blocks: atomic writes, normal and power fail */
+	uint32_t sanicap;
 	uint32_t ver;			/* VER, 0 when not said */
 	uint32_t nn;
 	uint32_t oaes;
