@@ -17,10 +17,10 @@ static void put_queue(struct nof_chan *chan)
 	if (chan->is_put)
 		return;
 	chan->is_put = true;
-	if (chan->q)
-		nofi_queue_unwait(chan->q, &chan->waiter);
+	if (chan->path.q)
+		nofi_queue_unwait(chan->path.q, &chan->path.waiter);
 	/* Completes what is in flight, if the queue was ours alone. */
-	nofi_ctrl_queue_put(&chan->user);
+	nofi_ctrl_queue_put(&chan->path.user);
 }
 
 /* Nothing of it is in flight: what is left is memory. */
@@ -35,10 +35,38 @@ static void chan_end(struct nof_chan *chan)
 		nofi_loop_defer(chan->loop, &chan->defer);
 }
 
+static void free_tables(struct nof_chan *chan)
+{
+	free(chan->ios);
+	free(chan->pool);
+}
+
+/* depth: commands that a queue takes. */
+static int alloc_tables(struct nof_chan *chan, uint32_t depth)
+{
+	chan->limit = depth + EXTRA_IOS;
+	chan->npool = chan->npieces = depth;
+	chan->ios = calloc(chan->limit, sizeof(*chan->ios));
+	chan->pool = calloc(chan->npool, sizeof(*chan->pool));
+	if (!chan->ios || !chan->pool)
+		return -ENOMEM;
+	for (uint32_t i = chan->limit; i--;) {
+		chan->ios[i].chan = chan;
+		chan->ios[i].first.io = &chan->ios[i];
+		chan->ios[i].next = chan->free;
+		chan->free = &chan->ios[i];
+	}
+	for (uint32_t i = chan->npool; i--;) {
+		chan->pool[i].next = chan->pieces;
+		chan->pieces = &chan->pool[i];
+	}
+	return 0;
+}
+
 static void chan_free(struct nof_chan *chan)
 {
 	nofi_ns_unref(chan->ns);
-	free(chan->ios);
+	free_tables(chan);
 	free(chan);
 }
 
@@ -54,12 +82,14 @@ static void on_defer(struct nofi_defer *d)
 
 static void on_room(struct nofi_waiter *w)
 {
-	nofi_io_pump((struct nof_chan *)((char *)w - offsetof(struct nof_chan, waiter)));
+	struct nofi_cpath *cp = (void *)((char *)w - offsetof(struct nofi_cpath, waiter));
+
+	nofi_io_pump(cp->chan);
 }
 
 static struct nof_chan *of_user(struct nofi_ioq_user *u)
 {
-	return (struct nof_chan *)((char *)u - offsetof(struct nof_chan, user));
+	return ((struct nofi_cpath *)((char *)u - offsetof(struct nofi_cpath, user)))->chan;
 }
 
 static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
@@ -80,10 +110,10 @@ static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
 		done(arg, &c);
 		return;
 	}
-	chan->q = u->ioq->q;
+	chan->path.q = u->ioq->q;
+	chan->path.qid = c.qid = nofi_queue_qid(chan->path.q);
 	chan->is_open = true;
 	*chan->out = chan;
-	c.qid = nofi_queue_qid(chan->q);
 	nofi_loop_count_done(chan->loop);
 	done(arg, &c);
 }
@@ -105,29 +135,25 @@ int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **ou
 	chan = calloc(1, sizeof(*chan));
 	if (!chan)
 		return nofi_fail(-ENOMEM, "nof_chan_open: out of memory");
-	chan->limit = nofi_ctrl_queue_entries(ns->ctrl) - 1 + EXTRA_IOS;
-	chan->ios = calloc(chan->limit, sizeof(*chan->ios));
-	if (!chan->ios) {
+	if (alloc_tables(chan, nofi_ctrl_queue_entries(ns->ctrl) - 1) < 0) {
+		free_tables(chan);
 		free(chan);
 		return nofi_fail(-ENOMEM, "nof_chan_open: out of memory");
 	}
-	for (uint32_t i = chan->limit; i--;) {
-		chan->ios[i].chan = chan;
-		chan->ios[i].next = chan->free;
-		chan->free = &chan->ios[i];
-	}
 	chan->loop = loop;
 	chan->ns = nofi_ns_ref(ns);
+	chan->id = chan->path.id = ns->id;
 	chan->pend_tail = &chan->pend_head;
 	chan->instant_tail = &chan->instant_head;
-	chan->waiter.fn = on_room;
 	chan->defer.fn = on_defer;
-	chan->user.ready = on_ready;
-	chan->user.dead = on_dead;
+	chan->path.chan = chan;
+	chan->path.waiter.fn = on_room;
+	chan->path.user.ready = on_ready;
+	chan->path.user.dead = on_dead;
 	chan->out = out;
 	chan->done = done;
 	chan->arg = arg;
-	r = nofi_ctrl_queue_get(ns->ctrl, loop, &chan->user, &err);
+	r = nofi_ctrl_queue_get(ns->ctrl, loop, &chan->path.user, &err);
 	if (r < 0) {
 		chan_free(chan);
 		return nofi_fail(r, "nof_chan_open: %s", err.text);
@@ -142,15 +168,17 @@ void nofi_chan_drained(struct nof_chan *chan)
 
 static bool is_shared(const struct nof_chan *chan)
 {
-	return chan->user.ioq && (chan->user.ioq->users != &chan->user || chan->user.next);
+	const struct nofi_ioq_user *u = &chan->path.user;
+
+	return u->ioq && (u->ioq->users != u || u->next);
 }
 
 void nofi_chan_abort(struct nof_chan *chan, const struct nofi_err *why)
 {
 	bool was = nofi_loop_enter(chan->loop);
 
-	if (chan->q)
-		nofi_queue_kill(chan->q, why);
+	if (chan->path.q)
+		nofi_queue_kill(chan->path.q, why);
 	nofi_io_run_instant(chan, true);
 	nofi_loop_leave(chan->loop, was);
 }
@@ -203,7 +231,7 @@ struct nof_loop *nof_chan_get_loop(const struct nof_chan *chan)
 
 uint16_t nof_chan_get_qid(const struct nof_chan *chan)
 {
-	return chan && chan->q ? nofi_queue_qid(chan->q) : 0;
+	return chan ? chan->path.qid : 0;
 }
 
 uint32_t nof_chan_get_limit(const struct nof_chan *chan)
@@ -222,6 +250,6 @@ int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t)
 
 	if (!chan || !t || t->size < sizeof(t->size))
 		return nofi_fail(-EINVAL, "nof_chan_get_transport: set t->size to sizeof(*t)");
-	r = chan->q ? nofi_transport_fill(chan->q, t) : -ENOTCONN;
+	r = chan->path.q ? nofi_transport_fill(chan->path.q, t) : -ENOTCONN;
 	return r < 0 ? nofi_fail(r, "nof_chan_get_transport: the connection is down") : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A channel and its requests. io.c is the way of the data, chan.c the channel's
- * life, sync.c the waiting helpers.
+ * A channel and its requests. io.c makes requests of calls, io_send.c sends them as
+ * commands, chan.c is the channel's life, sync.c the waiting helpers.
  */
 #ifndef NOF_CHAN_H
 #define NOF_CHAN_H
@@ -11,7 +11,32 @@
 
 #include "ctrl/ctrl.h"
 #include "ctrl/ns.h"
+#include "io.h"
 #include "nof.h"
+
+struct nof_io;
+struct nofi_cpath;
+
+/*
+ * One command: all that is needed to send it, and to send it again. A request owns the first of
+ * its pieces, further ones come from the channel's pool: no I/O allocates.
+ */
+struct nofi_piece {
+	struct nofi_piece *next;	/* the pool's free list */
+	struct nof_io *io;		/* whose it is */
+	struct nofi_cpath *path;	/* where it was sent */
+	struct nofi_piece *mate;	/* second of a fused pair; NULL: none */
+	const struct iovec *iov;	/* its data: from the byte iov_off of this element on */
+	size_t iov_off;
+	uint32_t length;		/* bytes of data, 0: none */
+	uint8_t opcode;
+	uint8_t dir;			/* enum nofi_dir */
+	bool is_raw;			/* fields from fuse on mean something; else they are 0 */
+	uint32_t cdw[6];		/* CDW10 to CDW15; the last three 0 unless raw */
+	uint8_t fuse;			/* FUSE bits of the SQE's flags */
+	uint32_t nsid;			/* 0: the path's */
+	uint32_t cdw2, cdw3;
+};
 
 /*
  * One operation of the caller: one command, or the many it is split into. Taken
@@ -22,35 +47,56 @@ struct nof_io {
 	struct nof_chan *chan;
 	nof_done_fn *done;
 	void *arg;
-	const struct iovec *iov;	/* cursor: where the next command's data starts … */
+	const struct iovec *iov;	/* cursor: where the next piece's data starts … */
 	size_t iov_off;			/* … and the byte in it */
-	uint64_t slba;			/* of the next command */
-	uint64_t left;			/* blocks not submitted yet */
-	uint32_t inflight;		/* commands under way */
+	uint64_t slba;			/* of the next piece */
+	uint64_t left;			/* blocks not cut yet; 1 for a command without blocks */
+	uint32_t pieces;		/* cut, and not done */
 	uint32_t cdw12;			/* FUA, LR, DEAC */
 	int error;			/* of the first command that failed */
 	uint16_t status;
 	uint8_t opcode;
-	bool is_pending;		/* in the channel's pending list */
-	const char *detail;		/* of a transport error: static, or the queue's */
+	bool is_pending;		/* in the channel's pending list: left is not 0 */
+	bool is_first_used;		/* first is one of the pieces */
+	bool is_serial;			/* one piece at a time: they share the scratch */
+	bool is_raw;			/* first (and its mate) were filled by the submitter */
+	const char *name;		/* for the sentence, static */
+	const char *detail;		/* of a transport error: static, or the channel's why */
 	uint64_t result;
 	uint64_t offset, bytes;		/* what was asked for, for the sentence */
 	struct iovec one;		/* where iov points when there is a plain buffer */
-	uint8_t range[16];		/* data of Dataset Management */
+	struct nofi_piece first;
+	struct iovec two;		/* the same for the second of a fused pair */
+	uint8_t scratch[NOFI_IO_SCRATCH];	/* small data: DSM ranges, keys */
+};
+
+/* A channel's way to its namespace: an I/O queue of one controller, on the channel's loop. */
+struct nofi_cpath {
+	struct nof_chan *chan;
+	struct nofi_ioq_user user;	/* its share of an I/O queue */
+	struct nofi_queue *q;		/* user.ioq->q, once open */
+	uint16_t qid;			/* of q */
+	struct nofi_waiter waiter;	/* for a slot */
+	struct nofi_ns_ident id;	/* the namespace through it: NSID, limits */
+	uint32_t inflight;		/* commands sent and not answered */
 };
 
 struct nof_chan {
 	struct nof_ns *ns;		/* referenced */
 	struct nof_loop *loop;
-	struct nofi_ioq_user user;	/* its share of an I/O queue */
-	struct nofi_queue *q;		/* user.ioq->q, once open */
+	struct nofi_cpath path;
+	struct nofi_ns_ident id;	/* the namespace as this channel's thread knows it */
 	struct nof_io *ios;		/* [limit] */
 	struct nof_io *free;		/* those not in use */
+	struct nofi_piece *pool;	/* [npool] */
+	struct nofi_piece *pieces;	/* those not in use */
+	uint32_t npool;
+	uint32_t npieces;		/* how many are free */
+	bool is_short;			/* a request waits for a piece */
 	struct nof_io *pend_head, **pend_tail;	/* have commands that found no slot */
 	struct nof_io *instant_head, **instant_tail;	/* complete without a command, in the
 							   deferred call */
 	uint32_t instants;		/* how many */
-	struct nofi_waiter waiter;	/* for a slot */
 	struct nofi_defer defer;	/* instant completions, opening, the end */
 	uint32_t limit;
 	uint32_t inflight;		/* operations not completed */
@@ -62,8 +108,19 @@ struct nof_chan {
 	struct nof_chan **out;		/* of the open under way */
 	nof_done_fn *done;
 	void *arg;
+	struct nofi_err why;		/* what detail of a failed request points to that is still
+					   under way */
 };
 
+/*
+ * io_send.c: from requests to commands and back. A request from nofi_io_get() is either
+ * submitted, or completed by nofi_io_instant(), or given back.
+ */
+int nofi_io_get(struct nof_chan *chan, const char *name, nof_done_fn *done, void *arg,
+		struct nof_io **out);
+void nofi_io_put(struct nof_io *io);
+void nofi_io_submit(struct nof_io *io);
+void nofi_io_instant(struct nof_io *io);
 /* Submits what is pending as far as there are slots. */
 void nofi_io_pump(struct nof_chan *chan);
 /*

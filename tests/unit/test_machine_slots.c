@@ -368,11 +368,53 @@ static void waiter_that_leaves_does_not_unbound_the_round(void **state)
 	rig_free(r);
 }
 
+/*
+ * What is sent side by side stays side by side on the queue, whatever else there is to send: data
+ * that an R2T asked for, payload that takes several batches. Fused commands rely on it.
+ */
+static void commands_sent_in_a_row_stay_adjacent(void **state)
+{
+	for (int order = 0; order < 3; order++) {
+		struct rig *r = rig_new(&(struct rig_opts){ .qid = 1, .incapsule = 8192 });
+		struct rig_cmd *old = rig_write(r, 300000), *first, *second;
+		struct rig_pdu p;
+		int capsules = 0;
+
+		rig_flush(r);
+		rig_drop_out(r);
+		rig_put_r2t(r, old->cid, 7, 0, 300000);
+		if (order == 0)
+			rig_deliver(r);		/* its data waits already */
+		if (order == 2) {
+			rig_deliver(r);
+			assert_true(rig_build(r));	/* and is half on its way */
+		}
+		first = rig_submit(r, &(struct rig_spec){ .dir = NOFI_DIR_WRITE, .length = 8192,
+							  .shape = RIG_BYTES });
+		second = rig_write(r, 8192);
+		if (order == 1)
+			rig_deliver(r);		/* it comes in between */
+		rig_flush(r);
+		while (rig_next(r, &p)) {
+			if (p.type == NOFI_PDU_CAPSULE_CMD && p.cid == first->cid)
+				capsules = 1;
+			else if (capsules == 1)
+				assert_true(p.type == NOFI_PDU_CAPSULE_CMD &&
+					    p.cid == second->cid && ++capsules);
+		}
+		assert_int_equal(capsules, 2);
+		rig_fail(r);
+		rig_check_all_done(r);
+		rig_free(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cid_ffff_is_never_used),
 		cmocka_unit_test(cids_of_outstanding_commands_differ),
+		cmocka_unit_test(commands_sent_in_a_row_stay_adjacent),
 		cmocka_unit_test(entries_are_bounded),
 		cmocka_unit_test(one_admin_slot_is_reserved),
 		cmocka_unit_test(earliest_deadline_is_reported),
