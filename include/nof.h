@@ -764,6 +764,16 @@ NOF_API int nof_ns_open_sync(struct nof_ctrl *ctrl, const char *id, struct nof_n
 /* Frees the snapshot. Its channels must have been closed. NULL is accepted. */
 NOF_API void nof_ns_close(struct nof_ns *ns);
 
+/* How a controller can access a namespace (ANA state of its group). */
+enum nof_ana_state {
+	NOF_ANA_NONE = 0,		/* the controller does not report it: always accessible */
+	NOF_ANA_OPTIMIZED = 1,
+	NOF_ANA_NON_OPTIMIZED = 2,	/* used while no path is optimized */
+	NOF_ANA_INACCESSIBLE = 3,	/* not used, may return */
+	NOF_ANA_PERSISTENT_LOSS = 4,	/* not used, does not return by itself */
+	NOF_ANA_CHANGE = 15,		/* in transition: not used */
+};
+
 enum nof_ns_feature {
 	NOF_NS_WRITE_ZEROES = 1u << 0,
 	NOF_NS_DEALLOCATE = 1u << 1,

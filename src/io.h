@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "ctrl/retry.h"
 #include "nof.h"
 #include "queue/queue.h"
 
@@ -24,13 +25,6 @@ enum nofi_opcode {
 	NOFI_OP_DSM = 0x09,
 };
 
-/* What repeating a command does that was perhaps executed. */
-enum nofi_io_class {
-	NOFI_IO_IDEMPOTENT,	/* nothing: as reads, resend freely */
-	NOFI_IO_WRITE,		/* changes what is stored: resend after the hold (F-21) */
-	NOFI_IO_ONCE,		/* something else the second time: never resend once sent */
-};
-
 enum { NOFI_IO_SCRATCH = 64 };	/* bytes a request can keep for small data */
 
 struct nofi_io_cmd {
@@ -40,8 +34,8 @@ struct nofi_io_cmd {
 	uint32_t cdw2, cdw3;
 	uint32_t cdw[6];	/* CDW10 to CDW15 */
 	/* Its data: one of these, the first that is not NULL; length bytes, 0: none. */
-	const void *scratch;	/* at most NOFI_IO_SCRATCH bytes, copied; not with FROM the
-				   controller */
+	const void *scratch;	/* at most NOFI_IO_SCRATCH bytes, copied; not for data from
+				   the controller */
 	const struct iovec *iov;	/* the caller's until done; lengths add up to length */
 	int iovcnt;
 	void *buf;		/* the caller's until done */
