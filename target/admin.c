@@ -4,42 +4,16 @@
 
 #include "target.h"
 
-#define AER_LIMIT (0x100u | NVME_SC_ASYNC_LIMIT | DNR)
-
 static void exec_keep_alive(struct cmd *cmd)
 {
 	cmd_done(cmd, 0);
-}
-
-static void exec_aer(struct cmd *cmd)
-{
-	struct ctrl *ctrl = cmd->conn->ctrl;
-
-	if (ctrl->naer == AER_MAX) {
-		cmd_done(cmd, AER_LIMIT);
-		return;
-	}
-	cmd->is_parked = true;
-	ctrl->aer[ctrl->naer++] = cmd;
-	if (ctrl->has_ns_changed && !ctrl->is_ns_event_sent)
-		ctrl_ns_changed(ctrl);
-}
-
-static void forget_aer(struct ctrl *ctrl, const struct cmd *cmd)
-{
-	for (unsigned int i = 0; i < ctrl->naer; i++) {
-		if (ctrl->aer[i] != cmd)
-			continue;
-		ctrl->aer[i] = ctrl->aer[--ctrl->naer];
-		return;
-	}
 }
 
 static void exec_abort(struct cmd *cmd)
 {
 	struct ctrl *ctrl = cmd->conn->ctrl;
 	uint16_t sqid = (uint16_t)sqe_dw(cmd, 10), cid = (uint16_t)(sqe_dw(cmd, 10) >> 16);
-	struct conn *c = sqid == 0 ? ctrl->admin : sqid <= opt.queues ? ctrl->io[sqid] : NULL;
+	struct conn *c = sqid == 0 ? ctrl->admin : sqid <= ctrl->nio ? ctrl->io[sqid] : NULL;
 	struct cmd *victim = c ? cmd_find(c, cid) : NULL;
 
 	cmd->dw0 = 1;			/* not aborted */
@@ -71,12 +45,14 @@ static void set_queues(struct cmd *cmd, struct ctrl *ctrl)
 		cmd_done(cmd, NVME_SC_INVALID_FIELD | DNR);
 		return;
 	}
-	for (uint32_t i = 1; i <= opt.queues; i++) {
+	for (uint32_t i = 1; i <= ctrl->nio; i++) {
 		if (ctrl->io[i]) {
 			cmd_done(cmd, NVME_SC_CMD_SEQ_ERROR | DNR);
 			return;
 		}
 	}
+	if (n > ctrl->nio)
+		n = ctrl->nio;
 	ctrl->granted = n < opt.queues ? n : opt.queues;
 	cmd->dw0 = (ctrl->granted - 1) | (ctrl->granted - 1) << 16;
 	cmd_done(cmd, 0);

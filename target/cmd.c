@@ -222,7 +222,7 @@ struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap)
 	cmd->delay_ms = 0;
 	cmd->ns = NULL;
 	if (c->ctrl)
-		ctrl_seen(c->ctrl);
+		ctrl_seen(c->ctrl, cmd);
 	cmd->status = check_sgl(cmd, incap);
 	if (is_conflict)
 		cmd->status = NVME_SC_CMDID_CONFLICT | DNR;

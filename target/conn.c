@@ -43,12 +43,16 @@ static void on_timeout(struct timer *t)
 
 	if (c->state == CONN_READY && c->ctrl)
 		return;
+	if (c->is_paused) {
+		timer_set(t, HANDSHAKE_MS * MS, on_timeout);
+		return;
+	}
 	verbose("conn %llu: closed, the host did not go on in time", (unsigned long long)c->id);
 	conn_close(c, true);
 }
 
-void conn_accept(int fd, const char *peer, const char *local, const char *port, bool is_ipv6,
-		 bool is_mptcp)
+void conn_accept(int fd, struct listener *l, const char *peer, const char *local,
+		 const char *port, bool is_ipv6, bool is_mptcp)
 {
 	struct conn *c;
 	int one = 1;
@@ -66,6 +70,7 @@ void conn_accept(int fd, const char *peer, const char *local, const char *port, 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->io.fd = fd;
 	c->io.fn = conn_event;
+	c->port = l;
 	c->id = ++next_id;
 	c->state = CONN_ICREQ;
 	c->is_mptcp = is_mptcp;
@@ -184,11 +189,20 @@ void conn_update_events(struct conn *c)
 
 	if (c->state == CONN_DEAD)
 		return;
-	if (!c->fault.is_stalled)
+	if (!c->fault.is_stalled && !c->is_paused)
 		ev |= EPOLLIN;
-	if (c->tx.is_blocked)
+	if (c->tx.is_blocked && !c->is_paused)
 		ev |= EPOLLOUT;
 	loop_mod(&c->io, ev);
+}
+
+/* A host that kept quiet for too long meanwhile is given up now, and hears it now. */
+void conn_set_paused(struct conn *c, bool is_paused)
+{
+	c->is_paused = is_paused;
+	conn_update_events(c);
+	if (!is_paused && !conn_is_expired(c))
+		tx_flush(c);
 }
 
 static void on_icreq(struct conn *c, const uint8_t *h)
@@ -464,7 +478,7 @@ static void conn_event(struct io *io, uint32_t events)
 
 	if (events & EPOLLOUT)
 		c->tx.is_blocked = false;
-	if (c->fault.is_stalled && (events & (EPOLLERR | EPOLLHUP))) {
+	if ((c->fault.is_stalled || c->is_paused) && (events & (EPOLLERR | EPOLLHUP))) {
 		conn_close(c, false);
 		return;
 	}

@@ -31,6 +31,7 @@ void ctrls_reap(void)
 
 		dead_ctrls = ctrl->next;
 		free(ctrl->io);
+		free(ctrl->changed);
 		free(ctrl);
 	}
 }
@@ -48,7 +49,7 @@ void ctrl_destroy(struct ctrl *ctrl)
 	*p = ctrl->next;
 	if (ctrl->admin)
 		conn_close(ctrl->admin, false);
-	for (uint32_t i = 1; i <= opt.queues; i++)
+	for (uint32_t i = 1; i <= ctrl->nio; i++)
 		if (ctrl->io[i])
 			conn_close(ctrl->io[i], false);
 	ctrl->next = dead_ctrls;
@@ -62,16 +63,18 @@ void ctrl_conn_gone(struct conn *c)
 
 	if (c->qid == 0) {
 		ctrl->admin = NULL;
-		ctrl->naer = 0;
+		ctrl->ev.naer = 0;
 		ctrl_destroy(ctrl);
 	} else if (ctrl->io[c->qid] == c) {
 		ctrl->io[c->qid] = NULL;
 	}
 }
 
-void ctrl_seen(struct ctrl *ctrl)
+/* Any command counts where CTRATT.TBKAS is set, else only Keep Alive. */
+void ctrl_seen(struct ctrl *ctrl, const struct cmd *cmd)
 {
-	ctrl->last_seen = loop_now();	/* any command counts: CTRATT.TBKAS is set */
+	if (opt.tbkas || cmd->is_fabrics || (cmd->opc == 0x18 && !cmd->conn->qid))
+		ctrl->last_seen = loop_now();
 }
 
 static uint64_t silence_limit(const struct ctrl *ctrl)
@@ -94,6 +97,8 @@ static void on_kato(struct timer *t)
 
 	if (silent < silence_limit(ctrl))
 		timer_set(t, silence_limit(ctrl) - silent, on_kato);
+	else if (ctrl->port->is_paused)		/* its end would be heard: see conn_set_paused() */
+		timer_set(t, silence_limit(ctrl), on_kato);
 	else
 		expire(ctrl);
 }
@@ -126,28 +131,6 @@ void ctrl_set_kato(struct ctrl *ctrl, uint32_t ms)
 		timer_set(&ctrl->kato, silence_limit(ctrl), on_kato);
 }
 
-bool ctrl_event(struct ctrl *ctrl, uint8_t type, uint8_t info, uint8_t lid)
-{
-	struct conn *c = ctrl->admin;
-	struct cmd *cmd;
-
-	if (!ctrl->naer || !c)
-		return false;
-	cmd = ctrl->aer[--ctrl->naer];
-	cmd->dw0 = type | (uint32_t)info << 8 | (uint32_t)lid << 16;
-	cmd_done(cmd, 0);
-	if (!c->in_rx && c->state != CONN_DEAD)
-		tx_flush(c);
-	return true;
-}
-
-void ctrl_ns_changed(struct ctrl *ctrl)
-{
-	ctrl->has_ns_changed = true;
-	if (!ctrl->is_ns_event_sent && (ctrl->features[0x0b] & 0x100))
-		ctrl->is_ns_event_sent = ctrl_event(ctrl, 2, 0, 4);
-}
-
 /* ---- Connect ---- */
 
 static void bad_param(struct cmd *cmd, uint16_t offset, bool is_data)
@@ -174,7 +157,8 @@ static uint16_t new_cntlid(const struct subsys *s)
 	for (;;) {
 		const struct ctrl *k;
 
-		last_cntlid = last_cntlid >= 0xffef ? 1 : last_cntlid + 1;
+		last_cntlid = last_cntlid >= 0xffef || last_cntlid < opt.cntlid_min ?
+			      opt.cntlid_min : last_cntlid + 1;
 		for (k = s->ctrls; k && k->cntlid != last_cntlid; k = k->next)
 			;
 		if (!k)
@@ -188,7 +172,8 @@ static struct ctrl *ctrl_new(struct subsys *s, struct conn *c, const struct nvmf
 
 	if (!ctrl)
 		return NULL;
-	ctrl->io = calloc(opt.queues + 1, sizeof(*ctrl->io));
+	ctrl->nio = opt.queues;
+	ctrl->io = calloc(ctrl->nio + 1, sizeof(*ctrl->io));
 	if (!ctrl->io) {
 		free(ctrl);
 		return NULL;
@@ -198,7 +183,9 @@ static struct ctrl *ctrl_new(struct subsys *s, struct conn *c, const struct nvmf
 	strcpy(ctrl->hostnqn, d->hostnqn);
 	memcpy(ctrl->hostid, d->hostid, sizeof(ctrl->hostid));
 	ctrl->admin = c;
-	ctrl->granted = opt.queues;
+	ctrl->port = c->port;
+	ctrl->granted = ctrl->nio;
+	ctrl->mdts = opt.mdts;
 	ctrl->features[6] = 1;		/* write cache enabled */
 	ctrl->next = s->ctrls;
 	s->ctrls = ctrl;
@@ -215,7 +202,7 @@ static void connected(struct cmd *cmd, struct ctrl *ctrl, uint16_t qid)
 	c->entries = nofi_get16(cmd->sqe + 44) + 1u;
 	c->sqflow_off = no_flow;
 	timer_cancel(&c->timer);
-	ctrl_seen(ctrl);
+	ctrl_seen(ctrl, cmd);
 	cmd->dw0 = ctrl->cntlid;
 	verbose("conn %llu: controller %u queue %u, %u entries, %s", (unsigned long long)c->id,
 		ctrl->cntlid, qid, c->entries, ctrl->hostnqn);
@@ -374,7 +361,7 @@ static void exec_prop_get(struct cmd *cmd)
 
 static void close_io_queues(struct ctrl *ctrl)
 {
-	for (uint32_t i = 1; i <= opt.queues; i++)
+	for (uint32_t i = 1; i <= ctrl->nio; i++)
 		if (ctrl->io[i])
 			conn_close(ctrl->io[i], false);
 }
@@ -400,8 +387,10 @@ static void set_cc(struct ctrl *ctrl, uint32_t cc)
 	if (!(cc & 1) && (old & 1)) {
 		/* A controller reset: features and I/O queues go, the association stays. */
 		ctrl->csts = 0;
-		ctrl->granted = opt.queues;
-		ctrl->naer = 0;
+		ctrl->granted = opt.queues < ctrl->nio ? opt.queues : ctrl->nio;
+		ctrl->mdts = opt.mdts;
+		memset(&ctrl->ev, 0, sizeof(ctrl->ev));
+		ctrl->nchanged = 0;
 		memset(ctrl->features, 0, sizeof(ctrl->features));
 		ctrl->features[6] = 1;
 		close_io_queues(ctrl);
@@ -413,12 +402,6 @@ static void set_cc(struct ctrl *ctrl, uint32_t cc)
 	}
 	if (!(cc >> 14 & 3))
 		ctrl->csts &= ~0xcu;
-}
-
-static void abort_aers(struct ctrl *ctrl)
-{
-	while (ctrl->naer)
-		cmd_done(ctrl->aer[--ctrl->naer], NVME_SC_ABORT_REQ | DNR);
 }
 
 static void exec_prop_set(struct cmd *cmd)

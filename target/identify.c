@@ -8,25 +8,29 @@
 _Static_assert(sizeof(struct nvme_id_ctrl) == 4096, "Identify Controller");
 _Static_assert(sizeof(struct nvme_id_ns) == 4096, "Identify Namespace");
 
-enum { ID_LEN = 4096 };
+enum { ID_LEN = 4096, ID_CQT = 386 };
 
 static void id_ctrl(struct cmd *cmd, struct nvme_id_ctrl *id)
 {
 	struct ctrl *ctrl = cmd->conn->ctrl;
 	struct subsys *s = ctrl->subsys;
-	uint32_t last = s->nns ? s->ns[s->nns - 1]->nsid : 0;
+	uint32_t nn = subsys_nn(s);
 
 	copy_padded(id->sn, s->serial, sizeof(id->sn));
 	copy_padded(id->mn, "libnof nvmf-target", sizeof(id->mn));
 	copy_padded(id->fr, NOF_VERSION, sizeof(id->fr));
 	id->cmic = 1u << 1 | 1u << 0;		/* several controllers, several ports */
-	id->mdts = opt.mdts;
+	id->mdts = ctrl->mdts;
 	id->cntlid = htole16(ctrl->cntlid);
 	id->ver = htole32(0x00020000);
 	id->rtd3e = htole32(1000000);
-	id->ctratt = htole32(1u << 0 | 1u << 6);	/* 128-bit host id, TBKAS */
+	id->ctratt = htole32(1u << 0 | (opt.tbkas ? 1u << 6 : 0));	/* 128-bit host id, TBKAS */
 	id->cntrltype = s->is_discovery ? 2 : 1;
-	id->acl = 3;
+	id->crdt1 = htole16(opt.crdt[0]);
+	id->crdt2 = htole16(opt.crdt[1]);
+	id->crdt3 = htole16(opt.crdt[2]);
+	nofi_put16((uint8_t *)id + ID_CQT, opt.cqt);
+	id->acl = opt.acl;
 	id->aerl = AER_MAX - 1;
 	id->lpa = 1u << 1 | 1u << 2;		/* effects log, extended data */
 	id->kas = htole16(1);			/* 100 ms */
@@ -41,14 +45,21 @@ static void id_ctrl(struct cmd *cmd, struct nvme_id_ctrl *id)
 		id->dctype = 1;
 		return;
 	}
-	id->oaes = htole32(1u << 8);		/* namespace attributes */
+	id->oaes = htole32(1u << 8 | (ana_is_on ? 1u << 11 : 0));	/* namespaces, ANA */
+	if (ana_is_on) {
+		id->cmic |= 1u << 3;
+		id->anatt = opt.anatt;
+		id->anacap = 0x1f | 1u << 6;	/* every state; groups do not change */
+		id->anagrpmax = htole32(ANA_GROUPS);
+		id->nanagrpid = htole32(ana_groups(s));
+	}
 	id->frmw = 1u << 1 | 1u << 0;		/* one slot, read-only */
 	id->wctemp = htole16(343);
 	id->cctemp = htole16(353);
 	id->sqes = 0x66;
 	id->cqes = 0x44;
-	id->nn = htole32(last);
-	id->mnan = htole32(last);
+	id->nn = htole32(nn);
+	id->mnan = htole32(nn);
 	id->oncs = htole16(NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_DSM |
 			   NVME_CTRL_ONCS_WRITE_ZEROES | NVME_CTRL_ONCS_VERIFY);
 	id->vwc = opt.vwc ? 7 : 6;		/* NSID FFFFFFFFh allowed in Flush */
@@ -61,6 +72,7 @@ static void id_ns(const struct ns *ns, struct nvme_id_ns *id)
 	id->dlfeat = 1 | 1u << 3;		/* deallocated reads as zeroes; DEAC works */
 	id->nmic = 1;
 	id->nsattr = ns->is_readonly ? 1 : 0;
+	id->anagrpid = htole32(ana_is_on ? ns->anagrp : 0);
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
 	memcpy(id->eui64, ns->eui64, sizeof(id->eui64));
 	id->lbaf[0].ds = ns->lbads;
@@ -68,6 +80,10 @@ static void id_ns(const struct ns *ns, struct nvme_id_ns *id)
 
 static uint8_t *add_desc(uint8_t *p, uint8_t type, uint8_t len, const void *value)
 {
+	static const uint8_t none[16];
+
+	if (type < 4 && !memcmp(value, none, len))
+		return p;
 	p[0] = type;
 	p[1] = len;
 	memcpy(p + 4, value, len);
@@ -105,7 +121,7 @@ static void exec_identify(struct cmd *cmd)
 	uint32_t nsid = sqe_dw(cmd, 1);
 	uint8_t cns = (uint8_t)sqe_dw(cmd, 10), csi = (uint8_t)(sqe_dw(cmd, 11) >> 24);
 	struct ns *ns = ns_find(s, nsid);
-	bool is_in_range = s->nns && nsid && nsid <= s->ns[s->nns - 1]->nsid;
+	bool is_in_range = nsid && nsid <= subsys_nn(s);
 	uint16_t status = 0;
 
 	memset(&out, 0, sizeof(out));
@@ -151,6 +167,7 @@ static void exec_identify(struct cmd *cmd)
 			break;
 		}
 		out.indep.nmic = 1;
+		out.indep.anagrpid = htole32(ana_is_on ? ns->anagrp : 0);
 		out.indep.nsattr = ns->is_readonly ? 1 : 0;
 		out.indep.nstat = 1;		/* ready */
 		break;

@@ -99,7 +99,7 @@ static void on_accept(struct io *io, uint32_t events)
 		getsockname(fd, (struct sockaddr *)&local, &llen);
 		describe(&local, la, sizeof(la), lp, sizeof(lp));
 		snprintf(who, sizeof(who), "%.60s port %s", pa, pp);
-		conn_accept(fd, who, la, lp, strchr(la, ':') != NULL,
+		conn_accept(fd, l, who, la, lp, strchr(la, ':') != NULL,
 			    is_mptcp_conn(fd, l->is_mptcp));
 	}
 }
@@ -145,11 +145,54 @@ static int split_spec(char *spec, const char **host, const char **port)
 	return strchr(spec, ':') ? -1 : 0;
 }
 
-int listen_add(const char *spec, char *err, size_t errlen)
+struct listener *listen_find(unsigned int index)
+{
+	struct listener *l;
+
+	for (l = listeners; l && l->index != index; l = l->next)
+		;
+	return l;
+}
+
+/* What follows the address: ana=GROUP:STATE, portid=N. */
+static int parse_port_options(struct listener *l, char *o, char *err, size_t errlen)
+{
+	char *save = NULL;
+	uint64_t v;
+
+	for (char *t = strtok_r(o, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
+		if (!strncmp(t, "ana=", 4)) {
+			if (ana_parse(l, t + 4, err, errlen))
+				return -1;
+		} else if (!strncmp(t, "portid=", 7) && parse_size(t + 7, &v) && v <= 0xffff) {
+			l->portid = (uint16_t)v;
+		} else {
+			snprintf(err, errlen, "unknown port option '%s': ana=GROUP:STATE and "
+				 "portid=N are known", t);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Listeners stay sorted by index; a port that comes back gets its old place. */
+static void insert(struct listener *l)
+{
+	struct listener **p = &listeners;
+
+	for (l->index = 1; *p && (*p)->index == l->index; p = &(*p)->next)
+		l->index++;
+	if (!l->portid)
+		l->portid = (uint16_t)l->index;
+	l->next = *p;
+	*p = l;
+}
+
+struct listener *listen_add(const char *spec, char *err, size_t errlen)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *ai = NULL;
-	struct listener *l = calloc(1, sizeof(*l)), **tail;
-	char *copy = strdup(spec);
+	struct listener *l = calloc(1, sizeof(*l));
+	char *copy = strdup(spec), *opts;
 	const char *host, *port;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
@@ -160,6 +203,13 @@ int listen_add(const char *spec, char *err, size_t errlen)
 		goto fail;
 	}
 	l->io.fd = -1;
+	memset(l->ana, 1, sizeof(l->ana));	/* optimized */
+	opts = strchr(copy, ',');
+	if (opts) {
+		*opts++ = 0;
+		if (parse_port_options(l, opts, err, errlen))
+			goto fail;
+	}
 	if (split_spec(copy, &host, &port)) {
 		snprintf(err, errlen, "'%s' is no address: write ADDR:PORT or [IPv6]:PORT", spec);
 		goto fail;
@@ -194,12 +244,10 @@ int listen_add(const char *spec, char *err, size_t errlen)
 		snprintf(err, errlen, "cannot watch the socket of %s: %s", spec, strerror(-rc));
 		goto fail;
 	}
-	for (tail = &listeners; *tail; tail = &(*tail)->next)
-		;
-	*tail = l;
+	insert(l);
 	freeaddrinfo(ai);
 	free(copy);
-	return 0;
+	return l;
 fail:
 	if (ai)
 		freeaddrinfo(ai);
@@ -207,7 +255,47 @@ fail:
 		close(l->io.fd);
 	free(l);
 	free(copy);
-	return -1;
+	return NULL;
+}
+
+/* The port goes, and with a reset all that came by it; its memory with the process's end. */
+static struct listener *removed;
+
+void listen_remove(struct listener *l)
+{
+	struct listener **p;
+	struct conn *c = conns;
+
+	for (p = &listeners; *p != l; p = &(*p)->next)
+		;
+	*p = l->next;
+	loop_del(&l->io);
+	while (c) {
+		if (c->port == l) {
+			conn_close(c, true);
+			c = conns;	/* closing one may have closed others */
+		} else {
+			c = c->next;
+		}
+	}
+	l->next = removed;
+	removed = l;
+}
+
+void listen_pause(struct listener *l, bool is_paused)
+{
+	struct conn *c = conns;
+
+	l->is_paused = is_paused;
+	loop_mod(&l->io, is_paused ? 0 : EPOLLIN);
+	while (c) {
+		if (c->port != l || c->is_paused == is_paused) {
+			c = c->next;
+			continue;
+		}
+		conn_set_paused(c, is_paused);
+		c = conns;		/* it may have been the end of it and of others */
+	}
 }
 
 void listen_print(void)
@@ -220,11 +308,12 @@ void listen_print(void)
 
 void listen_close_all(void)
 {
-	while (listeners) {
-		struct listener *l = listeners;
+	while (listeners)
+		listen_remove(listeners);
+	while (removed) {
+		struct listener *l = removed;
 
-		listeners = l->next;
-		loop_del(&l->io);
+		removed = l->next;
 		free(l);
 	}
 	if (reserve >= 0)

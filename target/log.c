@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Get Log Page: the mandatory pages, and discovery with paging (F-13, F-30). */
+/* Get Log Page: the mandatory pages, and paging for all of them (F-13). */
 #include <nvme/types.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "target.h"
 
-_Static_assert(sizeof(struct nvmf_disc_log_entry) == 1024, "discovery log entry");
 _Static_assert(sizeof(struct nvme_smart_log) == 512, "SMART log");
 _Static_assert(sizeof(struct nvme_cmd_effects_log) == 4096, "effects log");
 
 enum { LOG_MAX = 1 << 20 };		/* one Get Log Page moves at most this (and MDTS) */
-
-uint64_t discovery_genctr = 1;
 
 static uint8_t *log_smart(size_t *len)
 {
@@ -50,20 +46,6 @@ static uint8_t *log_effects(size_t *len)
 	return (uint8_t *)l;
 }
 
-static uint8_t *log_ns_changed(struct ctrl *ctrl, bool is_kept, size_t *len)
-{
-	uint8_t *l = calloc(1, 4096);
-
-	if (!l)
-		return NULL;
-	*len = 4096;
-	if (ctrl->has_ns_changed)
-		nofi_put32(l, 0xffffffff);	/* look at all of them */
-	if (!is_kept)
-		ctrl->has_ns_changed = ctrl->is_ns_event_sent = false;
-	return l;
-}
-
 static uint8_t *log_firmware(size_t *len)
 {
 	struct nvme_firmware_slot *l = calloc(1, sizeof(*l));
@@ -76,59 +58,14 @@ static uint8_t *log_firmware(size_t *len)
 	return (uint8_t *)l;
 }
 
-static void fill_entry(struct nvmf_disc_log_entry *e, const struct conn *c,
-		       const struct subsys *s, const struct listener *l, uint16_t portid)
-{
-	e->trtype = NVMF_TRTYPE_TCP;
-	e->adrfam = l->is_ipv6 ? 2 : 1;
-	e->subtype = 2;
-	e->treq = 1u << 2 | 2;		/* no secure channel; SQ flow control may be off */
-	e->portid = htole16(portid);
-	e->cntlid = 0xffff;
-	e->asqsz = htole16(32);
-	copy_padded(e->trsvcid, l->port, sizeof(e->trsvcid));
-	/* A wildcard address is of no use to a host: give the one it came to. */
-	copy_padded(e->traddr, l->is_wildcard ? c->local : l->addr, sizeof(e->traddr));
-	snprintf(e->subnqn, sizeof(e->subnqn), "%s", s->nqn);
-}
-
-static uint8_t *log_discovery(const struct conn *c, size_t *len)
-{
-	size_t max = 0, n = 0;
-	struct nvmf_discovery_log *log;
-
-	for (const struct subsys *s = subsystems; s; s = s->next)
-		for (const struct listener *l = listeners; l; l = l->next)
-			max++;
-	*len = sizeof(*log) + max * sizeof(log->entries[0]);
-	log = calloc(1, *len);
-	if (!log)
-		return NULL;
-	for (const struct subsys *s = subsystems; s; s = s->next) {
-		uint16_t port = 0;
-
-		for (const struct listener *l = listeners; l; l = l->next) {
-			port++;
-			if (s->is_discovery || !subsys_allows(s, c->ctrl->hostnqn))
-				continue;
-			if (l->is_wildcard && l->is_ipv6 != c->is_ipv6)
-				continue;
-			fill_entry(&log->entries[n++], c, s, l, port);
-		}
-	}
-	log->genctr = htole64(discovery_genctr);
-	log->numrec = htole64(n);
-	*len = sizeof(*log) + n * sizeof(log->entries[0]);
-	return (uint8_t *)log;
-}
-
 static void exec_log(struct cmd *cmd)
 {
 	struct ctrl *ctrl = cmd->conn->ctrl;
 	uint8_t lid = (uint8_t)sqe_dw(cmd, 10);
-	bool rae = sqe_dw(cmd, 10) >> 15 & 1;
+	bool rae = sqe_dw(cmd, 10) >> 15 & 1, is_known = true;
 	uint64_t lpo = sqe_dw(cmd, 12) | (uint64_t)sqe_dw(cmd, 13) << 32;
 	uint8_t *log = NULL, *out;
+	enum event_kind told = EV_KINDS;
 	size_t len = 0, n = 0;
 
 	if (ctrl->subsys->is_discovery != (lid == 0x70) && lid > 1) {
@@ -148,14 +85,25 @@ static void exec_log(struct cmd *cmd)
 		break;
 	case 0x04:
 		log = log_ns_changed(ctrl, rae, &len);
+		told = EV_NS_CHANGED;
 		break;
 	case 0x05:
 		log = log_effects(&len);
 		break;
+	case 0x0c:
+		is_known = ana_is_on;
+		log = log_ana(ctrl, sqe_dw(cmd, 10) >> 8 & 1, &len);
+		told = EV_ANA;
+		break;
 	case 0x70:
 		log = log_discovery(cmd->conn, &len);
+		told = EV_DISCOVERY;
 		break;
 	default:
+		is_known = false;
+	}
+	if (!is_known) {
+		free(log);
 		cmd_done(cmd, 0x100 | NVME_SC_INVALID_LOG_PAGE | DNR);
 		return;
 	}
@@ -168,6 +116,8 @@ static void exec_log(struct cmd *cmd)
 		n = len - lpo < cmd->len ? len - lpo : cmd->len;
 		memcpy(out, log + lpo, n);	/* past its end a page reads as zeroes */
 		cmd_data_done(cmd, out, cmd->len, false);
+		if (told != EV_KINDS && !rae)
+			ctrl_log_read(ctrl, told);
 	}
 	free(out);
 	free(log);

@@ -29,6 +29,10 @@ struct options opt = {
 	.queues = 64,
 	.queue_size = 1024,
 	.max_conns = 1024,
+	.anatt = 10,
+	.acl = 3,
+	.tbkas = true,
+	.cntlid_min = 1,
 	.ready_fd = -1,
 };
 
@@ -41,13 +45,22 @@ static const char usage_text[] =
 "control worth the name: keep it on loopback or in a network of your own.\n"
 "\n"
 "what is served\n"
-"  --listen=ADDR:PORT     listen there (repeatable; default 127.0.0.1:4420; port 0: a free one)\n"
+"  --listen=ADDR:PORT[,ana=GROUP:STATE…][,portid=N]\n"
+"                         listen there (repeatable; default 127.0.0.1:4420; port 0: a free one)\n"
 "  --mptcp=prefer|off     MPTCP sockets where the kernel has them (default prefer)\n"
 "  --nqn=NQN              begins a subsystem; the --ns and --allow-host after it are its own\n"
-"  --ns=mem:SIZE|file:PATH|null:SIZE[,bs=512|4096][,nsid=N][,ro]\n"
+"  --ns=mem:SIZE|file:PATH|null:SIZE[,option…]\n"
 "                         a namespace (repeatable; default mem:1G with 4096-byte blocks)\n"
 "  --allow-host=NQN       only this host may connect (repeatable; default any)\n"
+"                         options: bs=512|4096 nsid=N ro anagrp=N uuid= nguid= eui64=\n"
 "limits and behaviour\n"
+"  --ana=on|off           ANA (default: on with several ports, or where groups are given)\n"
+"  --anatt=S              ANA transition time (default 10)\n"
+"  --cqt=MS               command quiesce time (default 0)\n"
+"  --crdt=A,B,C           command retry delays in units of 100 ms (default 0,0,0)\n"
+"  --tbkas=on|off         any command keeps the association alive (default on)\n"
+"  --acl=N                concurrent Aborts less one (default 3)\n"
+"  --cntlid-min=N         the first controller id (default 1)\n"
 "  --hdgst[=on|off] --ddgst[=on|off]  agree to digests the host offers (default on)\n"
 "  --in-capsule=BYTES     in-capsule data on I/O queues, 0 = none (default 8192)\n"
 "  --r2t=N                R2Ts per command at a time, at most the host's MAXR2T (default 1)\n"
@@ -158,6 +171,7 @@ enum {
 	O_LISTEN = 256, O_MPTCP, O_NQN, O_NS, O_HDGST, O_DDGST, O_FAULT, O_READY_FD, O_IN_CAPSULE,
 	O_R2T, O_R2T_SIZE, O_C2H_SIZE, O_SUCCESS, O_CPDA, O_MAXH2CDATA, O_MDTS, O_QUEUES,
 	O_QUEUE_SIZE, O_KATO_CHECK, O_ALLOW_HOST, O_NO_FLUSH, O_MAX_CONNS, O_CONTROL, O_VERBOSE,
+	O_ANA, O_ANATT, O_CQT, O_CRDT, O_TBKAS, O_ACL, O_CNTLID_MIN,
 	O_HELP, O_VERSION, O_BASH_OPTIONS,
 };
 
@@ -184,6 +198,13 @@ static const struct option longopts[] = {
 	{ "allow-host", required_argument, NULL, O_ALLOW_HOST },
 	{ "no-flush-cache", no_argument, NULL, O_NO_FLUSH },
 	{ "max-conns", required_argument, NULL, O_MAX_CONNS },
+	{ "ana", required_argument, NULL, O_ANA },
+	{ "anatt", required_argument, NULL, O_ANATT },
+	{ "cqt", required_argument, NULL, O_CQT },
+	{ "crdt", required_argument, NULL, O_CRDT },
+	{ "tbkas", required_argument, NULL, O_TBKAS },
+	{ "acl", required_argument, NULL, O_ACL },
+	{ "cntlid-min", required_argument, NULL, O_CNTLID_MIN },
 	{ "control", required_argument, NULL, O_CONTROL },
 	{ "verbose", no_argument, NULL, O_VERBOSE },
 	{ "help", no_argument, NULL, O_HELP },
@@ -201,6 +222,7 @@ static void print_options(void)
 	} values[] = {
 		{ O_MPTCP, "prefer off" }, { O_HDGST, "on off" },      { O_DDGST, "on off" },
 		{ O_SUCCESS, "on off" },   { O_KATO_CHECK, "on off" }, { O_CONTROL, "@file" },
+		{ O_ANA, "on off" },	   { O_TBKAS, "on off" },
 	};
 	const struct option *o;
 	size_t i;
@@ -248,6 +270,19 @@ static void allow_host(struct subsys *s, const char *nqn)
 	s->hosts = h;
 }
 
+static int ana_option = -1;		/* --ana, -1: not given */
+
+static void set_crdt(const char *v)
+{
+	unsigned int a, b = 0, c = 0;
+
+	if (sscanf(v, "%u,%u,%u", &a, &b, &c) < 1 || a > 0xffff || b > 0xffff || c > 0xffff)
+		usage_error("--crdt=%s: up to three numbers, in units of 100 ms", v);
+	opt.crdt[0] = (uint16_t)a;
+	opt.crdt[1] = (uint16_t)b;
+	opt.crdt[2] = (uint16_t)c;
+}
+
 static void set_option(int o, const char *v, struct subsys **cur)
 {
 	char err[512];
@@ -271,7 +306,7 @@ static void set_option(int o, const char *v, struct subsys **cur)
 			usage_error("--nqn: the discovery subsystem is always there");
 		break;
 	case O_NS:
-		if (ns_add(current(cur), v, err, sizeof(err))) {
+		if (!ns_add(current(cur), v, err, sizeof(err))) {
 			fprintf(stderr, "nvmf-target: --ns=%s: %s\n", v, err);
 			exit(strncmp(v, "file:", 5) ? EXIT_USAGE : 1);
 		}
@@ -327,6 +362,27 @@ static void set_option(int o, const char *v, struct subsys **cur)
 	case O_NO_FLUSH:
 		opt.vwc = false;
 		break;
+	case O_ANA:
+		ana_option = on_off("ana", v);
+		break;
+	case O_ANATT:
+		opt.anatt = (uint8_t)number("anatt", v, 1, 255);
+		break;
+	case O_CQT:
+		opt.cqt = (uint16_t)number("cqt", v, 0, 0xffff);
+		break;
+	case O_CRDT:
+		set_crdt(v);
+		break;
+	case O_TBKAS:
+		opt.tbkas = on_off("tbkas", v);
+		break;
+	case O_ACL:
+		opt.acl = (uint8_t)number("acl", v, 0, 255);
+		break;
+	case O_CNTLID_MIN:
+		opt.cntlid_min = (uint16_t)number("cntlid-min", v, 1, 0xffef);
+		break;
 	case O_CONTROL:
 		opt.control = v;
 		break;
@@ -362,8 +418,9 @@ static void parse_options(int argc, char **argv)
 		set_option(o, optarg, &cur);
 	if (optind < argc)
 		usage_error("unexpected argument '%s'", argv[optind]);
-	if (!subsystems && ns_add(current(&cur), "mem:1G", err, sizeof(err)))
+	if (!subsystems && !ns_add(current(&cur), "mem:1G", err, sizeof(err)))
 		usage_error("%s", err);
+	ana_is_on |= nlisten > 1;
 	if (!nlisten)
 		listen_specs[nlisten++] = "127.0.0.1:4420";
 	if (!subsys_new(DISCOVERY_NQN, err, sizeof(err)))
@@ -424,8 +481,10 @@ int main(int argc, char **argv)
 	}
 	loop_set_reaper(conns_reap);
 	for (unsigned int i = 0; i < nlisten; i++)
-		if (listen_add(listen_specs[i], err, sizeof(err)))
+		if (!listen_add(listen_specs[i], err, sizeof(err)))
 			goto out;
+	if (ana_option >= 0)
+		ana_is_on = ana_option;
 	if (opt.control && control_open(opt.control, err, sizeof(err)))
 		goto out;
 	listen_print();

@@ -9,10 +9,14 @@ enum { DSM_RANGE = 16, DSM_RANGES = 256, DSM_AD = 1u << 2, WZ_DEAC = 1u << 25 };
 
 static bool want_ns(struct cmd *cmd)
 {
-	cmd->ns = ns_find(cmd->conn->ctrl->subsys, sqe_dw(cmd, 1));
+	const struct ctrl *ctrl = cmd->conn->ctrl;
+
+	cmd->ns = ns_find(ctrl->subsys, sqe_dw(cmd, 1));
 	if (!cmd->ns)
 		cmd->status = NVME_SC_INVALID_NS | DNR;
-	return cmd->ns;
+	else if (ctrl->port->has_blocked)
+		cmd->status = ana_status(ctrl->port, cmd->ns);
+	return !cmd->status;
 }
 
 static bool want_writable(struct cmd *cmd)
@@ -44,7 +48,7 @@ static bool want_transfer(struct cmd *cmd)
 
 	if (!want_range(cmd, &bytes))
 		return false;
-	if (opt.mdts && bytes > (uint64_t)PAGE << opt.mdts) {
+	if (cmd->conn->ctrl->mdts && bytes > (uint64_t)PAGE << cmd->conn->ctrl->mdts) {
 		cmd->status = NVME_SC_INVALID_FIELD | DNR;
 		return false;
 	}

@@ -37,6 +37,8 @@ enum {
 	AER_MAX = 4,			/* AERL is this minus one */
 	TX_BACKLOG = 8 << 20,		/* copied output per connection before reads wait */
 	PAGE = 4096,			/* CAP.MPSMIN, the unit of MDTS */
+	ANA_GROUPS = 32,		/* ANAGRPMAX */
+	MIN_NN = 256,			/* NN of subsystems that may grow, at least */
 };
 
 #define DISCOVERY_NQN "nqn.2014-08.org.nvmexpress.discovery"
@@ -49,9 +51,16 @@ enum {
 
 enum ns_kind { NS_MEM, NS_FILE, NS_NULL };
 
+/* Why a command may not simply move bytes; one test keeps the usual path short. */
+enum ns_special {
+	NS_PRIVATE = 1u << 0,		/* not attached to every host */
+};
+
 struct ns {
 	struct subsys *subsys;
 	uint32_t nsid;
+	uint32_t special;		/* enum ns_special */
+	uint32_t anagrp;		/* ANA group, from 1 */
 	enum ns_kind kind;
 	uint8_t lbads;			/* log2 of the block size: 9 or 12 */
 	bool is_readonly;
@@ -59,7 +68,8 @@ struct ns {
 	uint8_t *map;			/* NS_MEM: the whole namespace, NORESERVE */
 	size_t map_len;			/* what map was mapped with: a resize stays below */
 	int fd;				/* NS_FILE */
-	uint8_t nguid[16], eui64[8], uuid[16];	/* from NQN and NSID: stable over restarts */
+	uint8_t nguid[16], eui64[8], uuid[16];	/* from NQN and NSID or given; 0: none */
+	struct ns *next_dead;		/* removed: kept while something may refer to it */
 };
 
 struct host_ref {
@@ -75,6 +85,7 @@ struct subsys {
 	unsigned int nns;
 	struct host_ref *hosts;		/* empty: any host may connect */
 	struct ctrl *ctrls;
+	uint32_t generation;		/* counts namespaces that took the place of another */
 	struct subsys *next;
 };
 
@@ -98,13 +109,18 @@ struct options {
 	uint32_t queues;
 	uint32_t queue_size;		/* entries */
 	uint32_t max_conns;
+	uint16_t cqt;			/* CQT, ms */
+	uint16_t crdt[3];		/* CRDT1..3, units of 100 ms */
+	uint8_t anatt;			/* seconds */
+	uint8_t acl;			/* 0's based */
+	bool tbkas;			/* any command keeps the association alive */
+	uint16_t cntlid_min;		/* first controller id */
 	int ready_fd;
 	const char *control;		/* path of the control socket or NULL */
 };
 
 extern struct options opt;
 extern struct subsys *subsystems;	/* the discovery subsystem is the last one */
-extern uint64_t discovery_genctr;
 
 struct stats {				/* since start; the control socket prints them */
 	uint64_t accepted, closed, rejected;
@@ -235,9 +251,13 @@ struct conn_fault {
 	struct timer hold;
 };
 
+struct listener;
+
 struct conn {
 	struct io io;
 	struct conn *next, *prev;	/* all connections */
+	struct listener *port;		/* it came by; outlives it */
+	bool is_paused;			/* control: neither read nor written */
 	uint64_t id;			/* 1 for the first one accepted */
 	enum conn_state state;
 	bool is_mptcp;
@@ -284,14 +304,15 @@ struct conn {
 
 extern struct conn *conns;
 
-void conn_accept(int fd, const char *peer, const char *local, const char *port, bool is_ipv6,
-		 bool is_mptcp);
+void conn_accept(int fd, struct listener *l, const char *peer, const char *local,
+		 const char *port, bool is_ipv6, bool is_mptcp);
 void conn_close(struct conn *c, bool is_reset);
 void conn_close_after_flush(struct conn *c);
 /* Fatal error: C2HTermReq naming the offending header, then discard until the host closes. */
 void conn_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, uint32_t len,
 	       const char *what);
 void conn_update_events(struct conn *c);
+void conn_set_paused(struct conn *c, bool is_paused);
 void conn_send_icresp(struct conn *c);
 void conns_reap(void);
 void conns_close_all(void);
@@ -332,16 +353,31 @@ void tx_resp(struct conn *c, struct cmd *cmd, uint16_t cid, uint16_t status, uin
 	     uint32_t dw1, bool is_counted);
 void tx_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, uint32_t len);
 
+/* ---- event.c: what hosts are told by Async Event Requests ---- */
+enum event_kind { EV_NS_CHANGED, EV_ANA, EV_DISCOVERY, EV_KINDS };
+
+struct ctrl_events {
+	uint32_t pending;		/* 1 << kind: happened, not told yet */
+	uint32_t masked;		/* told: silent until the host reads the log */
+	struct cmd *aer[AER_MAX];	/* armed Async Event Requests */
+	unsigned int naer;
+};
+
 /* ---- fabrics.c: controllers ---- */
+enum { CHANGED_NS_MAX = 1024 };
+
 struct ctrl {
 	struct subsys *subsys;
+	struct listener *port;		/* its admin connection came by */
 	struct ctrl *next;
 	uint16_t cntlid;
 	char hostnqn[NQN_MAX + 1];
 	uint8_t hostid[16];
 	struct conn *admin;
-	struct conn **io;		/* by QID, [1..opt.queues] */
+	struct conn **io;		/* by QID, [1..nio] */
+	uint32_t nio;			/* opt.queues when it was made */
 	uint32_t granted;		/* I/O queues */
+	uint8_t mdts;			/* opt.mdts when it was made */
 	uint32_t cc, csts;
 	uint32_t kato_ms;
 	uint64_t last_seen;		/* ns: when a command last arrived on any queue */
@@ -349,23 +385,45 @@ struct ctrl {
 	bool is_dead;			/* destroyed in this turn */
 	uint32_t features[32];		/* FIDs below 20h that are a plain dword */
 	uint8_t host_behavior[512];	/* FID 16h */
-	struct cmd *aer[AER_MAX];	/* armed Async Event Requests */
-	unsigned int naer;
-	bool has_ns_changed;		/* log 04h has something to say */
-	bool is_ns_event_sent;		/* … and the host was told, until it reads the log */
+	struct ctrl_events ev;
+	uint32_t *changed;		/* log 04h: NSIDs, sorted */
+	unsigned int nchanged;		/* above CHANGED_NS_MAX: too many to list */
 };
 
 void fabrics_prepare(struct cmd *cmd);
 void ctrl_destroy(struct ctrl *ctrl);	/* closes its connections; memory goes with ctrls_reap() */
 void ctrls_reap(void);
 void ctrl_conn_gone(struct conn *c);
-void ctrl_seen(struct ctrl *ctrl);
+void ctrl_seen(struct ctrl *ctrl, const struct cmd *cmd);
 /* True when its controller is past its keep alive time, and then it is closed. */
 bool conn_is_expired(struct conn *c);
 void ctrl_set_kato(struct ctrl *ctrl, uint32_t ms);
+
+/* event.c */
+void exec_aer(struct cmd *cmd);
+void forget_aer(struct ctrl *ctrl, const struct cmd *cmd);
+void abort_aers(struct ctrl *ctrl);
 /* Completes an armed AER. false: none armed. */
 bool ctrl_event(struct ctrl *ctrl, uint8_t type, uint8_t info, uint8_t lid);
-void ctrl_ns_changed(struct ctrl *ctrl);
+void ctrl_notify(struct ctrl *ctrl, enum event_kind kind);
+void ctrl_log_read(struct ctrl *ctrl, enum event_kind kind);	/* the host read the kind's log */
+void ctrl_ns_changed(struct ctrl *ctrl, uint32_t nsid);
+void subsys_ns_changed(struct subsys *s, uint32_t nsid);
+uint8_t *log_ns_changed(struct ctrl *ctrl, bool is_kept, size_t *len);
+
+/* ---- disc.c ---- */
+void discovery_changed(void);		/* GENCTR, and event F0h to whoever waits for it */
+uint8_t *log_discovery(const struct conn *c, size_t *len);
+
+/* ---- ana.c ---- */
+extern bool ana_is_on;			/* reported to hosts; never goes off again */
+bool ana_parse_state(const char *name, uint8_t *state);
+/* GROUP:STATE */
+int ana_parse(struct listener *l, const char *spec, char *err, size_t errlen);
+void ana_set(struct listener *l, uint32_t group, uint8_t state);
+uint16_t ana_status(const struct listener *l, const struct ns *ns);	/* 0: accessible */
+uint8_t *log_ana(const struct ctrl *ctrl, bool is_rgo, size_t *len);
+uint32_t ana_groups(const struct subsys *s);	/* NANAGRPID */
 
 /* ---- admin.c, identify.c, log.c, nvm.c: set exec or status ---- */
 void admin_prepare(struct cmd *cmd);
@@ -373,13 +431,19 @@ void identify_prepare(struct cmd *cmd);
 void log_prepare(struct cmd *cmd);
 void nvm_prepare(struct cmd *cmd);
 
-/* ---- ns.c ---- */
+/* ---- subsys.c ---- */
 struct subsys *subsys_new(const char *nqn, char *err, size_t errlen);
 struct subsys *subsys_find(const char *nqn);
 bool subsys_allows(const struct subsys *s, const char *hostnqn);
-int ns_add(struct subsys *s, const char *spec, char *err, size_t errlen);
+struct ns *ns_add(struct subsys *s, const char *spec, char *err, size_t errlen);
+/* Another namespace takes the NSID of ns, with identifiers of its own. */
+struct ns *ns_remap(struct ns *ns, const char *spec, char *err, size_t errlen);
+void ns_remove(struct ns *ns);
+uint32_t subsys_nn(const struct subsys *s);
 struct ns *ns_find(const struct subsys *s, uint32_t nsid);
 void subsys_free_all(void);
+
+/* ---- ns.c ---- */
 int ns_resize(struct ns *ns, uint64_t bytes);
 /* 0 or an NVMe status */
 uint16_t ns_write(struct ns *ns, uint64_t off, const void *data, uint32_t len);
@@ -392,12 +456,22 @@ bool ns_equal(struct ns *ns, uint64_t off, const void *data, uint32_t len, uint1
 struct listener {
 	struct io io;
 	struct listener *next;
+	unsigned int index;		/* from 1, in the order of --listen; the smallest free one */
+	uint16_t portid;
 	char addr[64];
 	char port[8];
 	bool is_ipv6, is_wildcard, is_mptcp;
+	bool is_paused;			/* accepts nothing, its connections are silent */
+	bool has_blocked;		/* some ANA group is not accessible here */
+	uint8_t ana[ANA_GROUPS + 1];	/* state by group */
+	uint64_t ana_chgcnt;		/* of the log */
+	uint64_t ana_group_chgcnt[ANA_GROUPS + 1];
 };
 extern struct listener *listeners;
-int listen_add(const char *spec, char *err, size_t errlen);
+struct listener *listen_add(const char *spec, char *err, size_t errlen);
+struct listener *listen_find(unsigned int index);
+void listen_remove(struct listener *l);
+void listen_pause(struct listener *l, bool is_paused);
 void listen_close_all(void);
 void listen_print(void);
 
@@ -405,6 +479,14 @@ void listen_print(void);
 int control_open(const char *path, char *err, size_t errlen);
 void control_close(void);
 void control_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A line to one client. */
+struct client;
+void control_reply(struct client *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* control_cmd.c */
+enum control_result { CONTROL_OK, CONTROL_FAILED, CONTROL_ANSWERED };
+enum control_result control_command(struct client *k, const char *name, char *args, char *err,
+				    size_t errlen);
 
 /* ---- main.c ---- */
 bool parse_size(const char *s, uint64_t *out);

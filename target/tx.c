@@ -175,7 +175,7 @@ static void send_some(struct conn *c)
 {
 	struct tx *t = &c->tx;
 
-	while (t->head < t->n && c->state != CONN_DEAD) {
+	while (t->head < t->n && c->state != CONN_DEAD && !c->is_paused) {
 		struct iovec one;
 		struct msghdr msg = { .msg_iov = t->iov + t->head };
 		uint64_t limit = UINT64_MAX;
