@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +12,25 @@
 #include "tool.h"
 
 const char *tool_name = "nvmf";
+static bool was_closed[3]; /* standard input, output, error */
+
+void tool_init(const char *name)
+{
+	int fd;
+
+	tool_name = name;
+	for (fd = 0; fd <= STDERR_FILENO; fd++) {
+		was_closed[fd] = fcntl(fd, F_GETFD) < 0;
+		/* The lowest free number is this one. Unlike the others it must not read or write. */
+		if (was_closed[fd] && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			_exit(TOOL_FAILED);
+	}
+}
+
+bool tool_is_open(int fd)
+{
+	return fd < 0 || fd > STDERR_FILENO || !was_closed[fd];
+}
 
 int tool_error(int code, const char *fmt, ...)
 {
@@ -26,6 +46,11 @@ int tool_error(int code, const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	return code;
+}
+
+int tool_output_failed(void)
+{
+	return tool_error(TOOL_FAILED, "standard output: %s.", strerror(errno ? errno : EIO));
 }
 
 bool tool_parse_size(const char *s, uint64_t *bytes)

@@ -15,11 +15,22 @@ enum { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 
 #define NSEC_PER_SEC 1000000000ull
 
-/* Name used in front of errors; set once, first thing in main(). */
+/* Name used in front of errors. */
 extern const char *tool_name;
+
+/*
+ * Standard input, output or error may have been closed by who started us: /dev/null takes their
+ * place, so that no socket or ring gets their number. First thing in main(), with tool_name.
+ */
+void tool_init(const char *name);
+/* False: it was closed then. */
+bool tool_is_open(int fd);
 
 /* One sentence on standard error. Returns code, so that "return tool_error(...)" works. */
 int tool_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Says why writing to standard output just failed (errno), and returns TOOL_FAILED. */
+int tool_output_failed(void);
 
 /* "4096", "4k", "1m", "2GiB": powers of 1024. False for anything else or overflow. */
 bool tool_parse_size(const char *s, uint64_t *bytes);

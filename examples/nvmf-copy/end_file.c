@@ -96,7 +96,7 @@ int end_file_open(struct copy *c, struct end *end)
 	if (!strcmp(end->name, "-")) {
 		end->fd = end->is_dst ? STDOUT_FILENO : STDIN_FILENO;
 		end->name = end->is_dst ? "standard output" : "standard input";
-		if (fcntl(end->fd, F_GETFD) < 0)
+		if (!tool_is_open(end->fd))
 			return copy_fail(c, "%s is closed.", end->name);
 	} else {
 		ret = open_path(c, end);

@@ -219,7 +219,7 @@ int main(int argc, char **argv)
 	struct copy_opts o;
 	int ret;
 
-	tool_name = "nvmf-copy";
+	tool_init("nvmf-copy");
 	ret = copy_parse(argc, argv, &o);
 	if (ret)
 		return ret - 1;
@@ -233,6 +233,6 @@ int main(int argc, char **argv)
 	if (ret)
 		tool_error(ret, "%s", c.error);
 	if (ret != TOOL_USAGE && o.json && !report_json(&c, ret, stdout) && ret == 0)
-		ret = tool_error(TOOL_FAILED, "standard output: %s.", strerror(errno));
+		ret = tool_output_failed();
 	return ret;
 }

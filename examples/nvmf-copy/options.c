@@ -71,7 +71,7 @@ static int set_progress(struct copy_opts *o, const char *v)
 	ret = number("progress", v, 0, 65535, &fd);
 	if (ret)
 		return ret;
-	if (fcntl((int)fd, F_GETFD) < 0)
+	if (fcntl((int)fd, F_GETFD) < 0 || !tool_is_open((int)fd))
 		return 1 + tool_error(TOOL_USAGE, "--progress=%s: this descriptor is not open.", v);
 	o->progress_fd = (int)fd;
 	return 0;

@@ -108,7 +108,7 @@ int question_answer(const struct info *info)
 		json_bool(&j, "answer", is_yes);
 		json_object_end(&j);
 		if (!json_finish(&j))
-			return TOOL_FAILED;
+			return tool_output_failed();
 	}
 	return is_yes ? TOOL_OK : INFO_NO;
 }

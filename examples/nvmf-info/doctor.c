@@ -117,7 +117,7 @@ static int doctor_json(const struct info *info, const struct finding *f)
 		json_string(&j, NULL, f->advice[i]);
 	json_array_end(&j);
 	json_object_end(&j);
-	return json_finish(&j) ? TOOL_OK : TOOL_FAILED;
+	return json_finish(&j) ? TOOL_OK : tool_output_failed();
 }
 
 int doctor(const struct info *info)

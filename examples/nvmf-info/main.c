@@ -128,7 +128,7 @@ static int run(struct info *info, const char *uri)
 	} else if (info->what == SHOW_DOCTOR) {
 		ret = doctor(info);
 	} else if (info->json) {
-		ret = print_json(info) ? 0 : TOOL_FAILED;
+		ret = print_json(info) ? 0 : tool_output_failed();
 	} else {
 		print_text(info);
 	}
@@ -183,7 +183,7 @@ int main(int argc, char **argv)
 	enum what what;
 	int c, ret;
 
-	tool_name = "nvmf-info";
+	tool_init("nvmf-info");
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		switch (c) {
@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 		return tool_error(TOOL_USAGE, "exactly one URI such as nvme+tcp://HOST is wanted; "
 					      "--help lists the options.");
 	ret = run(&info, argv[optind]);
-	if (fflush(stdout) != 0 && ret == 0)
-		ret = tool_error(TOOL_FAILED, "standard output: %s.", strerror(errno));
+	if (fflush(stdout) != 0 && ret != TOOL_FAILED && ret != TOOL_USAGE)
+		ret = tool_output_failed();
 	return ret;
 }

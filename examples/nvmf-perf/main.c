@@ -121,7 +121,7 @@ int main(int argc, char **argv)
 	FILE *json_out = NULL;
 	int ret;
 
-	tool_name = "nvmf-perf";
+	tool_init("nvmf-perf");
 	ret = perf_parse(argc, argv, &o);
 	if (ret)
 		return ret - 1;

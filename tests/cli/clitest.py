@@ -49,6 +49,14 @@ def run(name, *args, rc=0, **kw):
     return p
 
 
+def fails(name, *args, **kw):
+    """The one sentence of a failure, with standard input and output as they are given."""
+    p = subprocess.run([tool(name), *args], stderr=subprocess.PIPE, timeout=DEADLINE, **kw)
+    err = p.stderr.decode()
+    eq((p.returncode, err.count("\n")), (1, 1), f"{name} {args}: {err}")
+    return err
+
+
 def run_json(name, *args, **kw):
     return json.loads(run(name, "--json", *args, **kw).stdout)
 

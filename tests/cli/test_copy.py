@@ -10,8 +10,8 @@ import signal
 import subprocess
 import time
 
-from clitest import (DEADLINE, VARIANTS, Folder, Running, eq, main, noise, run, run_json, test,
-                     tool, uri, wants)
+from clitest import (DEADLINE, VARIANTS, Folder, Running, eq, fails, main, noise, run, run_json,
+                     test, tool, uri, wants)
 
 MIB = 1 << 20
 COPY = "nvmf-copy"
@@ -292,6 +292,21 @@ def a_reader_that_goes_away_is_an_error():
         err = p.communicate(timeout=DEADLINE)[1].decode()
         eq(p.returncode, 1, err)
         wants(err, "nobody reads it any more", "of 16777216 bytes")
+
+
+@test
+def closed_standard_descriptors_are_nobody_elses():
+    with Running("--ns=mem:4M") as t:
+        data = noise(4 * MIB)
+        run(COPY, "-", uri(t, "1"), input=data)
+        wants(fails(COPY, uri(t, "1"), "-", preexec_fn=lambda: os.close(1)), "output is closed")
+        wants(fails(COPY, "-", uri(t, "1"), preexec_fn=lambda: os.close(0)), "input is closed")
+        eq(content(t, "1") == data, True, "content")
+        with Folder() as d:
+            p = subprocess.run([tool(COPY), uri(t, "1"), d.path("dst")], timeout=DEADLINE,
+                               preexec_fn=lambda: os.closerange(0, 3), check=True)
+            eq(p.returncode, 0)
+            eq(d.read("dst") == data, True, "content of the file")
 
 
 @test

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """nvmf-info: exit codes of questions, lists, discovery, documents. Usage:
 test_info.py PATH/nvmf-target TOOLS_FOLDER. Output is TAP."""
+import os
 import re
+import subprocess
 
-from clitest import NQN, VARIANTS, Running, eq, main, run, run_json, test, uri, wants
+from clitest import (NQN, VARIANTS, Running, eq, fails, main, run, run_json, test, tool, uri,
+                     wants)
 
 INFO = "nvmf-info"
 DISCOVERY = "nqn.2014-08.org.nvmexpress.discovery"
@@ -57,6 +60,22 @@ def failures_and_wrong_command_lines_are_no_answers():
             run(INFO, *args, rc=2)
         wants(run(INFO, "--can=fly", one, rc=2).stderr, "write-zeroes", "compare")
     run(INFO, one, rc=1)
+
+
+@test
+def an_output_that_cannot_be_written_is_an_error():
+    with Running("--ns=mem:4M") as t:
+        one = uri(t, "1")
+        for args in ([], ["--json"], ["--list"], ["--size"], ["--paths"], ["--doctor"],
+                     ["--json", "--doctor"], ["--json", "--can=read"]):
+            with open("/dev/full", "w") as full:
+                err = fails(INFO, *args, one, stdout=full)
+            wants(err, "standard output: No space left on device")
+            err = fails(INFO, *args, one, preexec_fn=lambda: os.close(1))
+            wants(err, "standard output: Bad file descriptor")
+        # Whoever closed it reads no sentence, and it must not end up in a connection either.
+        eq(subprocess.run([tool(INFO), uri(t, "7")], preexec_fn=lambda: os.close(2), check=False,
+                          stdout=subprocess.PIPE).returncode, 1)
 
 
 @test
