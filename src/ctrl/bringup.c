@@ -22,12 +22,15 @@ enum {
 	CNS_NS_LIST = 0x02,
 	/* Events we act on (F-12), bits of OAES and of the feature. */
 	AEN_NS_ATTR = 1u << 8,
+	AEN_FIRMWARE = 1u << 9,
+	AEN_ANA = 1u << 11,
 	AEN_DISCOVERY = 1u << 31,
 };
 
 static uint32_t wanted_events(const struct nof_ctrl *ctrl)
 {
-	return ctrl->ident.oaes & (ctrl->ident.is_discovery ? AEN_DISCOVERY : AEN_NS_ATTR);
+	return ctrl->ident.oaes & (ctrl->ident.is_discovery ? AEN_DISCOVERY :
+				   AEN_NS_ATTR | AEN_FIRMWARE | AEN_ANA);
 }
 
 static int identify_send(struct nof_ctrl *ctrl)

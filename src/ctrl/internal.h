@@ -178,6 +178,8 @@ struct nof_ctrl {
 	uint32_t aer_count;		/* events in it */
 	bool has_rescan;		/* the rescan op is queued or running */
 	bool is_rescan_due;		/* and has to run again */
+	uint32_t clear_due;		/* log pages (bit: LID) to be read for events to go on */
+	bool has_clear;			/* the op that does so is queued or running */
 };
 
 /* ctrl.c */

@@ -70,7 +70,9 @@ static void note(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid,
 	n->type = type;
 	n->nsid = nsid;
 	n->aen = aen;
-	nofi_err_vset(&n->err, error, fmt, ap);
+	/* Good news has a sentence as well. */
+	nofi_err_vset(&n->err, -1, fmt, ap);
+	n->err.code = error;
 	nofi_ctrl_schedule(ctrl);
 }
 
