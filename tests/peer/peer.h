@@ -24,6 +24,17 @@ enum { PEER_DEADLINE_MS = 20000 };
 		rig_check(r);                                                           \
 	} while (0)
 
+/* A command of the target's control socket that has to work, with whatever it answers. */
+#define PEER_OK(r, ...)                                                                 \
+	do {                                                                            \
+		const char *line_ = rig_control(r, __VA_ARGS__);                        \
+		while (strcmp(line_, "ok")) {                                           \
+			if (!strncmp(line_, "error", 5))                                \
+				fail_msg("target: %s", line_);                          \
+			line_ = rig_control(r, "%s", "");                               \
+		}                                                                       \
+	} while (0)
+
 /* A load on the rig's channel, started. */
 static inline struct load *peer_load(struct rig *r, const struct load_opts *opts)
 {
