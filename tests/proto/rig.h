@@ -68,8 +68,6 @@ struct rig {
 	pid_t pid;			/* 0: none */
 	char dir[64];			/* holds the control socket */
 	uint16_t port;
-	char options[4096];		/* it was started with */
-	int place;			/* keeps the port while nobody listens; 0: none */
 	int control;			/* socket, −1: none */
 	char rx[65536];			/* bytes of it not yet split into lines */
 	size_t rx_len;
@@ -112,12 +110,6 @@ int rig_main_once(const char *group, const struct rig_test *tests, size_t count,
 void rig_target(struct rig *r, const char *options, const char *fault);
 /* Ends it and makes room for another one in the same test. */
 void rig_target_restart(struct rig *r);
-/*
- * The same target again on the same port, after rig_kill() or a clean end: what a
- * restart looks like to the host. Only namespaces in files keep their data. options
- * NULL: those it had.
- */
-void rig_target_again(struct rig *r, const char *options, const char *fault);
 /* A line to its control socket; the answer is valid until the next call. */
 const char *rig_control(struct rig *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Replaces the fault script. */

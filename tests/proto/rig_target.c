@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The target's side of the rig: the process and its control socket. */
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -20,7 +19,7 @@ static void exec_target(struct rig *r, const char *options, const char *fault, i
 			pid_t parent)
 {
 	char *argv[MAX_ARGS], *text = strdup(options), *save = NULL;
-	char ready_arg[32], control_arg[128], listen_arg[64], *fault_arg = NULL;
+	char ready_arg[32], control_arg[128], *fault_arg = NULL;
 	const char *path = getenv("NOF_TARGET");
 	int n = 0;
 
@@ -28,10 +27,9 @@ static void exec_target(struct rig *r, const char *options, const char *fault, i
 	if (getppid() != parent)
 		_exit(125);
 	snprintf(ready_arg, sizeof(ready_arg), "--ready-fd=%d", ready);
-	snprintf(listen_arg, sizeof(listen_arg), "--listen=127.0.0.1:%u", r->port);
 	snprintf(control_arg, sizeof(control_arg), "--control=%s/control", r->dir);
 	argv[n++] = (char *)"nvmf-target";
-	argv[n++] = listen_arg;
+	argv[n++] = (char *)"--listen=127.0.0.1:0";
 	argv[n++] = (char *)(r->is_mptcp ? "--mptcp=prefer" : "--mptcp=off");
 	argv[n++] = ready_arg;
 	argv[n++] = control_arg;
@@ -61,7 +59,7 @@ static void connect_control(struct rig *r)
 	assert_string_equal(rig_control(r, "events"), "ok");
 }
 
-static void start(struct rig *r, const char *options, const char *fault)
+void rig_target(struct rig *r, const char *options, const char *fault)
 {
 	pid_t self = getpid();
 	struct pollfd p = { .events = POLLIN };
@@ -77,13 +75,14 @@ static void start(struct rig *r, const char *options, const char *fault)
 	assert_true(r->pid >= 0);
 	if (!r->pid) {
 		close(fd[0]);
-		exec_target(r, options, fault, fd[1], self);
+		exec_target(r, options ? options : "", fault, fd[1], self);
 	}
 	close(fd[1]);
 	p.fd = fd[0];
 	if (poll(&p, 1, RIG_DEADLINE_MS) != 1 || read(fd[0], word, sizeof(word)) <= 0) {
 		close(fd[0]);
-		fail_msg("nvmf-target %s --fault='%s' did not start", options, fault ? fault : "");
+		fail_msg("nvmf-target %s --fault='%s' did not start", options ? options : "",
+			 fault ? fault : "");
 	}
 	close(fd[0]);
 	connect_control(r);
@@ -93,42 +92,6 @@ static void start(struct rig *r, const char *options, const char *fault)
 	/* Until "ok", which ends the list. */
 	while (strcmp(rig_control(r, "%s", ""), "ok"))
 		;
-}
-
-void rig_target(struct rig *r, const char *options, const char *fault)
-{
-	r->port = 0;
-	*r->options = '\0';
-	if (options && strlen(options) < sizeof(r->options))
-		strcpy(r->options, options);
-	start(r, options ? options : "", fault);
-}
-
-/* Bound without listening: connections are refused, and nobody else is given the port. */
-static void keep_port(struct rig *r)
-{
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(r->port),
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int one = 1;
-
-	if (r->place)
-		return;
-	r->place = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	setsockopt(r->place, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	bind(r->place, (struct sockaddr *)&sin, sizeof(sin));
-}
-
-static void give_port(struct rig *r)
-{
-	if (r->place)
-		close(r->place);
-	r->place = 0;
-}
-
-void rig_target_again(struct rig *r, const char *options, const char *fault)
-{
-	rig_target_restart(r);
-	start(r, options ? options : r->options, fault);
 }
 
 /* ---- control ---- */
@@ -290,7 +253,6 @@ void rig_kill(struct rig *r)
 	r->was_killed = true;
 	rig_signal(r, SIGKILL);
 	reap(r, 0);
-	keep_port(r);
 }
 
 void rig_target_end(struct rig *r)
@@ -315,7 +277,6 @@ void rig_target_kill(struct rig *r)
 	if (r->control >= 0)
 		close(r->control);
 	r->control = -1;
-	give_port(r);
 	while (r->nevents)
 		free(r->events[--r->nevents]);
 	if (*r->dir) {
