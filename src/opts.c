@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctrl/addrmap.h"
 #include "ctrl/ident.h"
 #include "opts.h"
 
@@ -298,6 +299,8 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 	case K_TEXT:
 		if (strlen(value) >= k->size)
 			return bad_value(k, value, err);
+		if (!strcmp(k->name, "addr_map") && nofi_addrmap_check(value, err) < 0)
+			return err->code;
 		memset(field, 0, k->size);
 		memcpy(field, value, strlen(value));
 		return 0;
@@ -458,6 +461,8 @@ int nofi_opts_resolve(const struct nof_opts *in, struct nof_opts *o, struct nofi
 		r = check_numbers(o, err);
 	if (r == 0)
 		r = nofi_ns_name_parse(o->ns, &name, err);
+	if (r == 0)
+		r = nofi_addrmap_check(o->addr_map, err);
 	if (r < 0)
 		return r;
 	if (!o->traddr[0])

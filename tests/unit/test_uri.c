@@ -194,7 +194,8 @@ static void test_format_round_trip(void **state)
 		"&pcap=/a/b%26",
 		"nvme+tcp://h/x?reconnect_delay=2&ctrl_loss_tmo=-1&max_reconnects=7"
 		"&fast_io_fail_tmo=0.500&max_retries=0&write_hold=off&iopolicy=round-robin"
-		"&duplicate_connect=on&addr_map=10.0.0.1:4420%3D127.0.0.1:5000,10.0.0.2%3D::1",
+		"&duplicate_connect=on"
+		"&addr_map=10.0.0.1:4420%3D127.0.0.1:5000,10.0.0.2%3D%5B::1%5D",
 	};
 
 	for (size_t i = 0; i < sizeof(uris) / sizeof(uris[0]); i++) {
