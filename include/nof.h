@@ -481,13 +481,30 @@ struct nof_discovery_entry {
 	char trsvcid[33];
 	char subnqn[257];
 	char traddr[257];
+	uint32_t service;	/* nof_discover(): the first of log.services that had it */
+};
+
+/* A discovery service that was asked, and how that ended. */
+struct nof_discovery_service {
+	char traddr[257];	/* where it was asked: behind opts.addr_map */
+	char trsvcid[33];
+	char subnqn[257];	/* its own name if it has one, else the well-known one */
+	uint32_t depth;		/* 0: the one named by the caller, 1: named by that one, … */
+	uint32_t parent;	/* index of the service that named it; of the first: 0 */
+	uint64_t genctr;	/* generation of its log */
+	uint64_t records;	/* entries of it that were read */
+	int error;		/* 0, or why its log is missing or old */
+	char detail[512];	/* sentence, "" when error is 0 */
 };
 
 struct nof_discovery_log {
-	uint64_t genctr;	/* generation of the log */
+	uint64_t genctr;	/* generation of the log; of the first service's */
 	size_t count;		/* entries read */
-	uint64_t total;		/* entries the target says it has; count is capped */
+	uint64_t total;		/* entries the target says it has; count is capped. Of several
+				   services: count and what the limits left out */
 	struct nof_discovery_entry *entries;
+	size_t nservices;	/* nof_discover(): those that were asked, else 0 */
+	struct nof_discovery_service *services;
 };
 
 /*
@@ -500,6 +517,113 @@ NOF_API int nof_discovery_get(struct nof_ctrl *ctrl, struct nof_discovery_log **
 			      nof_done_fn *done, void *arg);
 NOF_API int nof_discovery_get_sync(struct nof_ctrl *ctrl, struct nof_discovery_log **log);
 NOF_API void nof_discovery_free(struct nof_discovery_log *log);
+
+/* ------------------------------------------------------------------------
+ * Discovery of a whole fabric: referrals followed, logs merged, all of it
+ * connected
+ *
+ * Addresses in logs are not trusted: only numeric ones are used, never a name, and
+ * limits bound how many. opts.addr_map (ADDR[:PORT]=ADDR[:PORT],… with IPv6 in
+ * brackets, or a name on the right) replaces addresses of logs, the first match
+ * counts: for targets behind NAT or forwarded ports.
+ *
+ * Thread: the loop's. nof_discover_entry_opts(): any.
+ * ------------------------------------------------------------------------ */
+
+enum nof_discover_flag {
+	/* Ask for the entries of the port asked only, or for all subsystems of the whole
+	   service (LSP bits PLEO, ALLSUBE; a service that refuses is asked without). */
+	NOF_DISCOVER_PORT_LOCAL = 1u << 0,
+	NOF_DISCOVER_ALL_SUBSYSTEMS = 1u << 1,
+};
+
+struct nof_discover_opts {
+	size_t size;		/* sizeof(struct nof_discover_opts): nof_discover_opts_init() */
+	uint32_t flags;		/* enum nof_discover_flag, default 0 */
+	uint32_t max_depth;	/* referrals of referrals; default 4, 0: follow none */
+	uint32_t max_services;	/* services in all; default and at most 64 */
+	uint32_t max_parallel;	/* asked at a time; default 8 */
+	uint32_t max_records;	/* entries of all logs; default 16384, at most 262144 */
+	uint32_t service_timeout_ms;	/* for one service, connect to last entry; default 15000 */
+	uint32_t timeout_ms;	/* nof_discover(): for all of it; default 60000. What has not
+				   been read by then counts as failed services */
+	uint32_t reread_ms;	/* watch: how often a service is read again that cannot tell
+				   changes; default 60000 */
+};
+
+NOF_API void nof_discover_opts_init_sized(struct nof_discover_opts *opts, size_t size);
+#define nof_discover_opts_init(opts) nof_discover_opts_init_sized((opts), sizeof(*(opts)))
+
+/*
+ * Asks the discovery service of opts (its subnqn: "", the well-known discovery NQN,
+ * or a unique one), and those it refers to: the logs without repetitions, each
+ * entry with the service that told it. Entries of another port of the same service
+ * (subtype 3) count as referrals unless EFLAGS says that they return the same
+ * (DUPRETINFO); of several such ways to one service only one is taken. A service
+ * that cannot be asked is one of log->services with its error, and no failure but of
+ * the first. *log is set before done is called with success and is freed by the
+ * caller (nof_discovery_free()). dopts NULL: defaults. Errors as nof_ctrl_connect()
+ * and nof_discovery_get(); EINVAL for impossible options.
+ */
+NOF_API int nof_discover(struct nof_loop *loop, const struct nof_opts *opts,
+			 const struct nof_discover_opts *dopts, struct nof_discovery_log **log,
+			 nof_done_fn *done, void *arg);
+NOF_API int nof_discover_sync(struct nof_loop *loop, const struct nof_opts *opts,
+			      const struct nof_discover_opts *dopts,
+			      struct nof_discovery_log **log);
+
+/*
+ * Ends what nof_discover(), nof_connect_all() or nof_mdns_browse() began on loop with
+ * this arg and is not over: it completes with ECANCELED before this returns.
+ * Returns how many. Needed before nof_loop_free(), if one is under way.
+ */
+NOF_API int nof_discover_cancel(struct nof_loop *loop, void *arg);
+
+/*
+ * The options to connect to an entry: base (one of a discovery URI, say) with the
+ * entry's address (addr_map applied), port and NQN. SQ flow control is not disabled
+ * where the entry does not offer it (TREQ). base without keep alive, as discovery
+ * has it, gets the default for a subsystem. Errors, with a sentence, when it cannot be
+ * used: EPROTONOSUPPORT (not TCP), EAFNOSUPPORT (not IP), ENOTSUP (TREQ demands a secure
+ * channel), EPROTO (no numeric address, port or NQN). Anything but an NQN and an
+ * address is left to nof_ctrl_new(). out may be base. Any thread.
+ */
+NOF_API int nof_discover_entry_opts(const struct nof_discovery_entry *entry,
+				    const struct nof_opts *base, struct nof_opts *out);
+
+/*
+ * A watch: the same walk, and then the controllers of the services that can tell
+ * changes are kept (keep alive of opts, 30 s if it has none; the unique NQN is used
+ * where there is one), and the others are read again every reread_ms. What a lost
+ * service told stays until it can be asked again.
+ */
+struct nof_discovery_watch;
+
+struct nof_discovery_update {
+	size_t size;				/* sizeof of the library's struct */
+	const struct nof_discovery_log *log;	/* all there is now, as of nof_discover() */
+	const struct nof_discovery_entry *const *added;	/* of log->entries */
+	size_t nadded;
+	const struct nof_discovery_entry *const *removed;	/* of the log before */
+	size_t nremoved;
+};
+
+/* Everything is valid during the call only. May free the watch. */
+typedef void nof_discovery_fn(void *arg, const struct nof_discovery_update *update);
+
+/*
+ * fn is called when the first service was read and no other is being read, then
+ * whenever entries or the state of a service changed. Changes are put together: fn
+ * comes when nothing is being read any more, or after a second. A first service that
+ * cannot be reached is no end: update.log has its error then, and it is tried again.
+ */
+NOF_API int nof_discover_watch(struct nof_loop *loop, const struct nof_opts *opts,
+			       const struct nof_discover_opts *dopts, nof_discovery_fn *fn,
+			       void *arg, struct nof_discovery_watch **watch);
+/* Reads all logs again, soon. */
+NOF_API int nof_discover_watch_refresh(struct nof_discovery_watch *watch);
+/* fn is not called any more. NULL is accepted. */
+NOF_API void nof_discover_watch_free(struct nof_discovery_watch *watch);
 
 /* ------------------------------------------------------------------------
  * Administration

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctrl/disc.h"
 #include "ctrl/internal.h"
 
 enum {
@@ -25,6 +26,7 @@ struct log_op {
 	uint32_t want;		/* entries to read */
 	uint32_t have;
 	uint32_t tries;
+	uint8_t lsp;		/* log specific bits of the request */
 };
 
 static void read_header(struct log_op *o);
@@ -34,6 +36,16 @@ static void fail(struct log_op *o, int code, const char *text)
 {
 	nofi_err_set(&o->op.err, code, "nof_discovery_get: %s", text);
 	nofi_op_finish(&o->op);
+}
+
+/* Every read of one log asks the same question: LSP stands in bits 14:8 of CDW10. */
+static void get_log(struct log_op *o, uint64_t offset, bool rae, uint32_t len)
+{
+	struct nof_ctrl *ctrl = o->op.ctrl;
+
+	memset(ctrl->op_page, 0, NOFI_PAGE);
+	nofi_cmd_get_log(&ctrl->op_cmd, LOG_DISCOVERY, offset, rae, ctrl->op_page, len);
+	ctrl->op_cmd.sqe[41] |= o->lsp & 0x7f;
 }
 
 static void got_last_header(struct nofi_op *op, const struct nofi_cpl *cpl)
@@ -64,21 +76,17 @@ static void got_piece(struct nofi_op *op, const struct nofi_cpl *cpl)
 
 static void read_piece(struct log_op *o)
 {
-	struct nof_ctrl *ctrl = o->op.ctrl;
 	uint32_t n = o->want - o->have;
 
-	memset(ctrl->op_page, 0, NOFI_PAGE);
 	if (!n) {
 		/* The one read without RAE: the controller may report the next change. */
-		nofi_cmd_get_log(&ctrl->op_cmd, LOG_DISCOVERY, 0, false, ctrl->op_page,
-				 HEADER_READ);
+		get_log(o, 0, false, HEADER_READ);
 		nofi_op_send(&o->op, "Get Log Page: discovery", got_last_header, false);
 		return;
 	}
 	if (n > PIECE)
 		n = PIECE;
-	nofi_cmd_get_log(&ctrl->op_cmd, LOG_DISCOVERY, HEADER + (uint64_t)o->have * ENTRY, true,
-			 ctrl->op_page, n * ENTRY);
+	get_log(o, HEADER + (uint64_t)o->have * ENTRY, true, n * ENTRY);
 	nofi_op_send(&o->op, "Get Log Page: discovery entries", got_piece, false);
 }
 
@@ -88,6 +96,12 @@ static void got_header(struct nofi_op *op, const struct nofi_cpl *cpl)
 	const uint8_t *page = op->ctrl->op_page;
 	struct nof_discovery_log *log = o->log;
 
+	if (cpl->status) {
+		/* It knows none of the bits: then all it has, as if nobody had asked. */
+		o->lsp = 0;
+		read_header(o);
+		return;
+	}
 	if (nofi_get16(page + 16)) {
 		fail(o, -EPROTO,
 		     "the log's record format is not 0, which this version does not know");
@@ -108,11 +122,8 @@ static void got_header(struct nofi_op *op, const struct nofi_cpl *cpl)
 
 static void read_header(struct log_op *o)
 {
-	struct nof_ctrl *ctrl = o->op.ctrl;
-
-	memset(ctrl->op_page, 0, NOFI_PAGE);
-	nofi_cmd_get_log(&ctrl->op_cmd, LOG_DISCOVERY, 0, true, ctrl->op_page, HEADER_READ);
-	nofi_op_send(&o->op, "Get Log Page: discovery", got_header, false);
+	get_log(o, 0, true, HEADER_READ);
+	nofi_op_send(&o->op, "Get Log Page: discovery", got_header, o->lsp != 0);
 }
 
 static void start(struct nofi_op *op)
@@ -134,6 +145,12 @@ static void end(struct nofi_op *op)
 int nof_discovery_get(struct nof_ctrl *ctrl, struct nof_discovery_log **log, nof_done_fn *done,
 		      void *arg)
 {
+	return nofi_discovery_get(ctrl, 0, log, done, arg);
+}
+
+int nofi_discovery_get(struct nof_ctrl *ctrl, uint8_t lsp, struct nof_discovery_log **log,
+		       nof_done_fn *done, void *arg)
+{
 	char host[sizeof(ctrl->opts.traddr) + sizeof(ctrl->opts.trsvcid) + 4];
 	struct log_op *o;
 	int r;
@@ -153,6 +170,7 @@ int nof_discovery_get(struct nof_ctrl *ctrl, struct nof_discovery_log **log, nof
 		return nofi_fail(-ENOMEM, "nof_discovery_get: out of memory");
 	}
 	o->out = log;
+	o->lsp = lsp;
 	o->op.ctrl = ctrl;
 	o->op.what = "nof_discovery_get";
 	o->op.start = start;
@@ -173,5 +191,6 @@ void nof_discovery_free(struct nof_discovery_log *log)
 	if (!log)
 		return;
 	free(log->entries);
+	free(log->services);
 	free(log);
 }

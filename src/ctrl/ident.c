@@ -103,6 +103,7 @@ int nofi_ident_ctrl(const uint8_t page[NOFI_PAGE], const struct nofi_ident_ctx *
 	o.has_volatile_cache = id.vwc & 1;
 	o.has_mdts = id.mdts != 0;
 	o.aerl = id.aerl;
+	o.dctype = id.dctype;
 	o.acl = id.acl;
 	o.has_tbkas = le32toh(id.ctratt) & CTRATT_TBKAS;
 	o.cqt_ms = nofi_get16(page + CQT_OFFSET);

@@ -45,6 +45,7 @@ struct nofi_ctrl_ident {
 	bool is_discovery;
 	bool has_volatile_cache;	/* VWC b0 */
 	bool has_mdts;			/* MDTS is not 0 */
+	uint8_t dctype;			/* of a discovery controller: 1 direct, 2 central (CDC) */
 	uint8_t aerl;			/* 0's based: outstanding AERs allowed */
 	uint8_t acl;			/* 0's based: outstanding Aborts allowed */
 	bool has_tbkas;			/* CTRATT b6: every command counts as keep alive */
