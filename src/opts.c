@@ -267,6 +267,47 @@ static bool find_choice(const struct key *k, const char *value, int *out)
 	return false;
 }
 
+/* How many letters must be added, dropped or changed to get from a to b. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], n = strlen(b);
+
+	for (size_t i = 0; i <= n; i++)
+		row[i] = i;
+	for (; *a; a++) {
+		size_t corner = row[0]++;
+
+		for (size_t i = 1; i <= n; i++) {
+			size_t change = corner + (*a != b[i - 1]);
+
+			corner = row[i];
+			row[i] = (row[i] < row[i - 1] ? row[i] : row[i - 1]) + 1;
+			if (change < row[i])
+				row[i] = change;
+		}
+	}
+	return row[n];
+}
+
+static const char *nearest_key(const char *name)
+{
+	size_t best = SIZE_MAX;
+	const char *found = "";
+
+	/* What begins the same is meant rather than what is as long. */
+	for (size_t i = 0; i < NKEYS; i++) {
+		size_t d = 2 * distance(name, keys[i].name);
+
+		if (*name && !strncmp(name, keys[i].name, strlen(name)))
+			d = 1;
+		if (d < best) {
+			best = d;
+			found = keys[i].name;
+		}
+	}
+	return found;
+}
+
 int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		  struct nofi_err *err)
 {
@@ -275,16 +316,9 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 	uint32_t v = 0;
 	int word = 0;
 
-	if (!k) {
-		char list[400] = "";
-		size_t n = 0;
-
-		for (size_t i = 0; i < NKEYS && n < sizeof(list); i++)
-			n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? " " : "",
-					      keys[i].name);
-		return nofi_err_set(err, -EINVAL, "unknown key \"%.32s\"; there are: %s", name,
-				    list);
-	}
+	if (!k)
+		return nofi_err_set(err, -EINVAL, "unknown key \"%.32s\"; the nearest one is %s, "
+				    "nof.h and libnof(3) have them all", name, nearest_key(name));
 	if (k->offset + k->size > opts->size)
 		return nofi_err_set(err, -EINVAL,
 				    "%s: the program's struct nof_opts is too old for "
