@@ -21,8 +21,10 @@ void tool_init(const char *name)
 	tool_name = name;
 	for (fd = 0; fd <= STDERR_FILENO; fd++) {
 		was_closed[fd] = fcntl(fd, F_GETFD) < 0;
-		/* The lowest free number is this one. Unlike the others it must not read or write. */
-		if (was_closed[fd] && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+		if (!was_closed[fd])
+			continue;
+		/* The lowest free number is this one. Whoever uses it shall get an error. */
+		if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
 			_exit(TOOL_FAILED);
 	}
 }
