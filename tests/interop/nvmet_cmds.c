@@ -2,7 +2,7 @@
 /*
  * What nvmf-perf does not do, against a real target. nvmet_cmds VERB URI [ARG...]
  *
- *	discover URI NQN...	the log names each NQN
+ *	discover URI NQN...	the log names each NQN; prints its generation
  *	vectors URI		odd iovecs, all sizes, written, read back, compared byte by byte
  *	flush URI		writes, then flush, alone and with FUA
  *	zeroes URI		write zeroes with and without DEAC, around it unchanged
@@ -153,6 +153,7 @@ static int do_discover(int argc, char **argv)
 	if (open_ctrl(argv[0]) < 0)
 		return -1;
 	MUST(nof_discovery_get_sync(ctrl, &log));
+	printf("generation %" PRIu64 "\n", log->genctr);
 	for (size_t i = 0; i < log->count; i++)
 		printf("%s %s:%s subtype %u trtype %u\n", log->entries[i].subnqn,
 		       log->entries[i].traddr, log->entries[i].trsvcid, log->entries[i].subtype,

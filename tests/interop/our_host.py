@@ -85,6 +85,48 @@ def verified_io(lab):
                  lab.uri(2))
 
 
+def identify(lab):
+    """SPDK's identify_kernel_nvmf: what we see is what the kernel says and its host sees."""
+    t, vm = lab.t, lab.vm
+    directory = f'/sys/kernel/config/nvmet/subsystems/{MAIN}'
+
+    def info(uri):
+        done = run_program([program(lab.build, 'examples', 'nvmf-info'), '--json', uri])
+        t.equal(done.status, 0, str(done))
+        return done.json()
+
+    with t.case('SPDK identify_kernel_nvmf: the controller, as configfs and the kernel host say'):
+        seen = info(lab.uri(nqn=MAIN))
+        controller = seen['controller']
+        for key in ('model', 'serial'):
+            t.equal(controller[key], vm.check(f'cat {directory}/attr_{key}').strip(), key)
+        connect = f'nvme connect -t tcp -a 127.0.0.1 -s 4420 -n {MAIN} -i 1 >/dev/null'
+        theirs = json.loads(vm.check(f'{connect} && for c in /sys/class/nvme/nvme*; do '
+                                     f'nvme id-ctrl /dev/${{c##*/}} -o json; done; '
+                                     f'host disconnect {MAIN} >/dev/null'))
+        for ours, key in (('subnqn', 'subnqn'), ('model', 'mn'), ('serial', 'sn'),
+                          ('firmware', 'fr'), ('version', 'ver')):
+            want = theirs[key]
+            t.equal(controller[ours], want.strip() if isinstance(want, str) else want, ours)
+        t.equal(controller['in_capsule'], theirs['ioccsz'] * 16 - 64, 'in-capsule bytes')
+        t.equal(controller['volatile_cache'], bool(theirs['vwc'] & 1), 'volatile cache')
+    with t.case('SPDK identify_kernel_nvmf: the namespaces, as configfs says'):
+        t.equal([n['nsid'] for n in seen['namespaces']], [1, 2, 3, 4], 'NSIDs')
+        for n in seen['namespaces']:
+            uuid = vm.check(f'cat {directory}/namespaces/{n["nsid"]}/device_uuid').strip()
+            t.equal(n['uuid'], uuid, f'UUID of NSID {n["nsid"]}')
+        t.equal([(n['bytes'] >> 20, n['block_size']) for n in seen['namespaces']],
+                [(128, 512), (128, 4096), (128, 4096), (64, 512)], 'sizes in MiB and blocks')
+        uuid = seen['namespaces'][1]['uuid']
+        t.equal(info(lab.uri(nqn=MAIN).replace('?', f'/{uuid}?'))['namespaces'][0]['nsid'], 2,
+                'NSID of the one found by its UUID')
+    with t.case('SPDK identify_kernel_nvmf: the discovery service'):
+        seen = info(lab.uri(nqn='nqn.2014-08.org.nvmexpress.discovery'))
+        t.true(seen['controller']['is_discovery'], 'it does not say that it is one')
+        entries = [(e['type'], e['subnqn']) for e in seen['discovery']['entries']]
+        t.equal(('subsystem', MAIN) in entries, True, f'{MAIN} in {entries}')
+
+
 def transport(lab):
     t = lab.t
     with t.case('the fallback to TCP is noticed and has a reason'):
@@ -220,6 +262,7 @@ def run(t, vm, build, directory):
     if t.failed and 'lab' not in locals():
         return
     discovery(lab)
+    identify(lab)
     verified_io(lab)
     transport(lab)
     commands(lab)
