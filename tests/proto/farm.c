@@ -77,11 +77,14 @@ void forge(struct rig *target, const struct forged *entries, unsigned count, uin
 		p = put(p, 8, at + 1, e->adrfam ? e->adrfam : 1);
 		p = put(p, 8, at + 2, e->subtype);
 		p = put(p, 8, at + 3, e->treq);
-		p = put(p, 16, at + 6, 0xffff);
+		p = put(p, 16, at + 4, 1);		/* port id */
+		p = put(p, 16, at + 6, 0xffff);		/* controllers are dynamic */
+		p = put(p, 16, at + 8, 32);		/* entries of an admin queue */
 		p = put(p, 16, at + 10, e->eflags);
 		p = put_text(p, at + 32, e->trsvcid ? e->trsvcid : port, 32);
 		p = put_text(p, at + 256, e->nqn, 256);
 		p = put_text(p, at + 512, e->traddr ? e->traddr : "127.0.0.1", 256);
+		p = put(p, 8, at + 768, 0);		/* no TLS */
 	}
 	/* Too long for a line of the control socket. */
 	snprintf(path, sizeof(path), "%s/script", target->dir);
