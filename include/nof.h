@@ -398,7 +398,11 @@ NOF_API int nof_ctrl_new(struct nof_loop *loop, const struct nof_opts *opts, nof
 
 /*
  * Connects the admin queue, enables the controller and identifies it (base
- * spec: Connect, Property Set CC, Identify; checklist 2.1–2.4). Completion
+ * spec: Connect, Property Set CC, Identify; checklist 2.1–2.4). This is tried once; a
+ * controller that was live and is lost (a connection ended, keep alive or a command
+ * was not answered, the target broke the protocol) is RESETTING, then CONNECTING
+ * until it is LIVE again, or FAILED when ctrl_loss_tmo or max_reconnects is over or
+ * the target refuses for good (DNR). Each attempt resolves the name again. Completion
  * errors: ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENOENT (name or NQN unknown to
  * the target), EACCES (host not allowed), EPROTO, EPROTONOSUPPORT (mptcp=require).
  * EALREADY unless the state is NEW.
@@ -407,7 +411,8 @@ NOF_API int nof_ctrl_connect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg
 
 /*
  * Clean end: waits for nothing, fails what is in flight with ECANCELED, shuts the
- * controller down (CC.SHN) within its time limit, closes the connections.
+ * controller down (CC.SHN) within its time limit, closes the connections. While it is
+ * connecting or recovering there is nothing to shut down: that ends at once.
  */
 NOF_API int nof_ctrl_disconnect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg);
 
@@ -419,6 +424,16 @@ NOF_API int nof_ctrl_disconnect(struct nof_ctrl *ctrl, nof_done_fn *done, void *
  * NULL is accepted.
  */
 NOF_API void nof_ctrl_free(struct nof_ctrl *ctrl);
+
+/*
+ * Gives the association up and makes a new one, as after a loss: what is in flight
+ * ends with a transport error or is repeated, as the options say. done is called when
+ * the controller is live again or has failed. Of a controller that is recovering
+ * already, it waits for that. One attempt is made even when ctrl_loss_tmo is 0.
+ * ENOTCONN unless the controller is live or recovering.
+ */
+NOF_API int nof_ctrl_reset(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg);
+NOF_API int nof_ctrl_reset_sync(struct nof_ctrl *ctrl);
 
 /* Parses, creates and connects; runs the loop meanwhile. */
 NOF_API int nof_connect(struct nof_loop *loop, const char *uri, struct nof_ctrl **ctrl);
@@ -454,6 +469,23 @@ struct nof_ctrl_info {
 
 /* What is known of a controller that has been live. ENOTCONN before. */
 NOF_API int nof_ctrl_get_info(const struct nof_ctrl *ctrl, struct nof_ctrl_info *info);
+
+/* Since nof_ctrl_new(). */
+struct nof_ctrl_stats {
+	size_t size;			/* in: sizeof the struct */
+	uint64_t resets;		/* associations given up: lost, or by nof_ctrl_reset() */
+	uint64_t reconnect_attempts;
+	uint64_t reconnects;		/* attempts that succeeded */
+	uint64_t keep_alives;		/* answered */
+	uint64_t events;		/* asynchronous events of the controller */
+	uint64_t timeouts;		/* I/O commands that were not answered in time */
+	uint64_t aborts;		/* Abort commands sent for them */
+	uint64_t aborts_done;		/* of those: the controller aborted the command */
+	uint64_t aborts_failed;		/* it did not, or refused */
+	uint32_t attempt;		/* of the present outage; 0: none was begun */
+};
+
+NOF_API int nof_ctrl_get_stats(const struct nof_ctrl *ctrl, struct nof_ctrl_stats *stats);
 
 /*
  * The active NSIDs in ascending order: writes at most max of them and returns

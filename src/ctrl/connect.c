@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <nvme/types.h>
@@ -20,8 +21,8 @@ enum {
 	CNTLID_DYNAMIC = 0xffff,
 };
 
-void nofi_connect_build(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t entries,
-			uint8_t *sqe, uint8_t *data)
+void nofi_connect_build(const struct nof_ctrl *ctrl, uint16_t qid, uint16_t cntlid,
+			uint32_t entries, uint8_t *sqe, uint8_t *data)
 {
 	memset(sqe, 0, NOFI_SQE_LEN);
 	sqe[0] = nvme_admin_fabrics;
@@ -33,7 +34,7 @@ void nofi_connect_build(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t entr
 
 	memset(data, 0, NOFI_CONNECT_LEN);
 	memcpy(data, ctrl->hostid, sizeof(ctrl->hostid));
-	nofi_put16(data + 16, qid ? ctrl->cntlid : CNTLID_DYNAMIC);
+	nofi_put16(data + 16, qid ? cntlid : CNTLID_DYNAMIC);
 	memcpy(data + 256, ctrl->opts.subnqn, strlen(ctrl->opts.subnqn));
 	memcpy(data + 512, ctrl->opts.hostnqn, strlen(ctrl->opts.hostnqn));
 }
@@ -106,7 +107,7 @@ static int connect_send(struct nof_ctrl *ctrl)
 	struct nofi_acmd *c = &ctrl->step_cmd;
 
 	nofi_cmd_simple(c, nvme_admin_fabrics, NOFI_CMD_FABRICS);
-	nofi_connect_build(ctrl, 0, NOFI_ADMIN_ENTRIES, c->sqe, ctrl->page);
+	nofi_connect_build(ctrl, 0, 0, NOFI_ADMIN_ENTRIES, c->sqe, ctrl->page);
 	c->dir = NOFI_DIR_WRITE;
 	c->iov.iov_base = ctrl->page;
 	c->iov.iov_len = NOFI_CONNECT_LEN;
@@ -120,12 +121,15 @@ static void connect_answer(struct nof_ctrl *ctrl, const struct nofi_cpl *cpl)
 	if (cpl->status) {
 		ctrl->fail_status = cpl->status;
 		nofi_connect_status(&ctrl->opts, 0, cpl->status, cpl->result, &err);
-		nofi_ctrl_fail(ctrl, &err);
+		if (cpl->status & NOF_STATUS_DNR)
+			nofi_ctrl_refused(ctrl, &err);
+		else
+			nofi_ctrl_fail(ctrl, &err);
 		return;
 	}
 	if (cpl->result & (AUTHREQ_ATR | AUTHREQ_ASCR)) {
 		nofi_connect_status(&ctrl->opts, 0, 0x191, 0, &err);
-		nofi_ctrl_fail(ctrl, &err);
+		nofi_ctrl_refused(ctrl, &err);
 		return;
 	}
 	ctrl->cntlid = (uint16_t)cpl->result;
@@ -251,39 +255,57 @@ static void try_next_addr(struct nof_ctrl *ctrl, const struct nofi_err *last)
 
 /* ---- look-up ---- */
 
-/* On the loop: the result, or what is left of a look-up that was given up. */
-static void resolve_arrived(struct nofi_msg *m)
+/*
+ * Attempts begin at different addresses: one that takes connections but cannot serve
+ * must not hide the others.
+ */
+static void use_addrs(struct nof_ctrl *ctrl, const struct nofi_addrs *found)
 {
-	struct nof_ctrl *ctrl = nofi_of(m, struct nof_ctrl, resolve_msg);
+	uint32_t skip = ctrl->fsm.attempts ? ctrl->fsm.attempts - 1 : 0;
 
-	if (ctrl->resolve) {
+	ctrl->addrs.count = found->count;
+	for (unsigned i = 0; i < found->count; i++)
+		ctrl->addrs.addr[i] = found->addr[(i + skip) % found->count];
+	try_next_addr(ctrl, NULL);
+}
+
+/* On the loop: the result, or what is left of a look-up that was given up. */
+static void lookup_arrived(struct nofi_msg *m)
+{
+	struct nofi_lookup *l = nofi_of(m, struct nofi_lookup, msg);
+	struct nof_ctrl *ctrl = l->ctrl;
+
+	if (ctrl->lookup == l) {
 		nofi_connect_cancel(ctrl);
-		if (ctrl->resolve_err.code)
-			nofi_ctrl_fail(ctrl, &ctrl->resolve_err);
+		if (l->err.code)
+			nofi_ctrl_fail(ctrl, &l->err);
 		else
-			try_next_addr(ctrl, NULL);
+			use_addrs(ctrl, &l->addrs);
 	}
+	free(l);
 	nofi_ctrl_unref(ctrl);
 }
 
-/* On the look-up's own thread; the message owns a reference. */
-static void resolve_done(void *arg, const struct nofi_addrs *addrs, const struct nofi_err *err)
+/* On the look-up's own thread; ctrl exists until nofi_resolve_cancel() has returned. */
+static void lookup_done(void *arg, const struct nofi_addrs *addrs, const struct nofi_err *err)
 {
-	struct nof_ctrl *ctrl = nofi_ctrl_ref(arg);
+	struct nofi_lookup *l = arg;
 
-	ctrl->resolve_err.code = 0;
 	if (err && err->code)
-		ctrl->resolve_err = *err;
+		l->err = *err;
 	else
-		ctrl->addrs = *addrs;
-	nofi_loop_post(ctrl->loop, &ctrl->resolve_msg);
+		l->addrs = *addrs;
+	l->is_posted = true;
+	nofi_ctrl_ref(l->ctrl);
+	nofi_loop_post(l->ctrl->loop, &l->msg);
 }
 
-static void resolve_timeout(struct nofi_timer *t)
+static void connect_timeout(struct nofi_timer *t)
 {
 	struct nof_ctrl *ctrl = nofi_of(t, struct nof_ctrl, connect_timer);
+	struct nofi_addrs addrs = ctrl->addrs;
 
-	if (ctrl->resolve) {
+	if (ctrl->lookup) {
 		nofi_connect_cancel(ctrl);
 		nofi_ctrl_failf(ctrl, -ETIMEDOUT,
 				"the name \"%s\" was not resolved within %u ms; is "
@@ -293,17 +315,39 @@ static void resolve_timeout(struct nofi_timer *t)
 		return;
 	}
 	/* A numeric address: the timer only takes us out of the submitting call. */
-	try_next_addr(ctrl, NULL);
+	use_addrs(ctrl, &addrs);
 }
 
 void nofi_connect_cancel(struct nof_ctrl *ctrl)
 {
-	struct nofi_resolve *r = ctrl->resolve;
+	struct nofi_lookup *l = ctrl->lookup;
 
 	nofi_timer_disarm(ctrl->loop, &ctrl->connect_timer);
-	ctrl->resolve = NULL;
-	if (r)
-		nofi_resolve_cancel(r);
+	ctrl->lookup = NULL;
+	if (!l)
+		return;
+	/* From here on its thread calls no more; what it posted frees the rest. */
+	nofi_resolve_cancel(l->resolve);
+	if (!l->is_posted)
+		free(l);
+}
+
+static int lookup_start(struct nof_ctrl *ctrl, struct nofi_err *err)
+{
+	struct nofi_lookup *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return nofi_err_set(err, -ENOMEM, "out of memory");
+	l->ctrl = ctrl;
+	l->msg.fn = lookup_arrived;
+	r = nofi_resolve_start(ctrl->opts.traddr, ctrl->opts.trsvcid, lookup_done, l, &l->resolve,
+			       err);
+	if (r < 0)
+		free(l);
+	else
+		ctrl->lookup = l;
+	return r;
 }
 
 int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err)
@@ -320,9 +364,12 @@ int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err)
 		ctrl->src = src.addr[0].sa;
 		ctrl->src_len = src.addr[0].len;
 	}
+	ctrl->addr_next = 0;
+	ctrl->is_transport_up = false;
+	ctrl->fail_status = 0;
+	ctrl->has_nvm_limits = false;
 	ctrl->connect_deadline = now + o->connect_timeout_ms * NOFI_MS;
-	ctrl->connect_timer.fn = resolve_timeout;
-	ctrl->resolve_msg.fn = resolve_arrived;
+	ctrl->connect_timer.fn = connect_timeout;
 	if (nofi_resolve_numeric(o->traddr, o->trsvcid, &ctrl->addrs) == 1) {
 		r = nofi_timer_arm(ctrl->loop, &ctrl->connect_timer, now);
 		return r < 0 ? nofi_err_set(err, r, "no memory for a timer") : 0;
@@ -330,7 +377,7 @@ int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err)
 	r = nofi_timer_arm(ctrl->loop, &ctrl->connect_timer, ctrl->connect_deadline);
 	if (r < 0)
 		return nofi_err_set(err, r, "no memory for a timer");
-	r = nofi_resolve_start(o->traddr, o->trsvcid, resolve_done, ctrl, &ctrl->resolve, err);
+	r = lookup_start(ctrl, err);
 	if (r < 0)
 		nofi_timer_disarm(ctrl->loop, &ctrl->connect_timer);
 	return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The controller object: life, states, and the one place where everything ends.
+ * The controller object: its life, what the user may ask of it, and the one place
+ * where the user is told what became of it. States: recover.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -62,6 +63,7 @@ int nof_ctrl_new(struct nof_loop *loop, const struct nof_opts *opts, nof_event_f
 		goto fail;
 	}
 	nofi_uuid_parse(ctrl->opts.hostid, ctrl->hostid);
+	nofi_recover_init(ctrl);
 	if (ctrl->opts.pcap[0]) {
 		r = nofi_tap_open(ctrl->opts.pcap, &ctrl->tap, &err);
 		if (r < 0) {
@@ -85,27 +87,12 @@ void nofi_ctrl_schedule(struct nof_ctrl *ctrl)
 		nofi_loop_defer(ctrl->loop, &ctrl->work);
 }
 
-void nofi_ctrl_set_state(struct nof_ctrl *ctrl, enum nof_ctrl_state state)
-{
-	nofi_log(ctrl->loop, NOF_LOG_DEBUG, "%s: %s -> %s", ctrl->opts.subnqn,
-		 nof_ctrl_state_name(ctrl->state), nof_ctrl_state_name(state));
-	pthread_mutex_lock(&ctrl->lock);
-	ctrl->state = state;
-	pthread_mutex_unlock(&ctrl->lock);
-	nofi_notify_state(ctrl, state, state == NOF_CTRL_FAILED ? &ctrl->err : NULL);
-	if (state == NOF_CTRL_LIVE)
-		nofi_news(ctrl, NOFI_NEWS_LIVE);
-	else if (nofi_ctrl_is_over(ctrl))
-		nofi_news(ctrl, NOFI_NEWS_GONE);
-	nofi_ctrl_schedule(ctrl);
-}
-
 bool nofi_ctrl_is_over(const struct nof_ctrl *ctrl)
 {
 	return ctrl->state == NOF_CTRL_FAILED || ctrl->state == NOF_CTRL_CLOSED;
 }
 
-static void end_connect(struct nof_ctrl *ctrl, const struct nofi_err *err)
+void nofi_ctrl_end_connect(struct nof_ctrl *ctrl, const struct nofi_err *err)
 {
 	if (!ctrl->connect_done || ctrl->is_connect_over)
 		return;
@@ -114,96 +101,22 @@ static void end_connect(struct nof_ctrl *ctrl, const struct nofi_err *err)
 		ctrl->connect_err = *err;
 }
 
-void nofi_ctrl_live(struct nof_ctrl *ctrl)
+void nofi_ctrl_end_resets(struct nof_ctrl *ctrl, const struct nofi_err *err)
 {
-	ctrl->is_known = true;
-	end_connect(ctrl, NULL);
-	nofi_ctrl_set_state(ctrl, NOF_CTRL_LIVE);
-	nofi_log(ctrl->loop, NOF_LOG_INFO,
-		 "%s is live: controller %u, %u namespaces, %u I/O queues of %u entries",
-		 ctrl->opts.subnqn, ctrl->cntlid, ctrl->nnsids, ctrl->nr_io_queues,
-		 ctrl->io_entries);
-}
+	struct nofi_reset *w, **tail = &ctrl->resets_over;
 
-void nofi_ctrl_closed(struct nof_ctrl *ctrl)
-{
-	ctrl->needs_teardown = true;
-	ctrl->is_disconnect_over = true;
-	nofi_ctrl_set_state(ctrl, NOF_CTRL_CLOSED);
-}
-
-void nofi_ctrl_fail(struct nof_ctrl *ctrl, const struct nofi_err *err)
-{
-	if (nofi_ctrl_is_over(ctrl))
-		return;
-	pthread_mutex_lock(&ctrl->lock);
-	ctrl->err = *err;
-	pthread_mutex_unlock(&ctrl->lock);
-	ctrl->needs_teardown = true;
-	ctrl->needs_shutdown = false;
-	end_connect(ctrl, err);
-	if (ctrl->disconnect_done)
-		ctrl->is_disconnect_over = true;
-	nofi_log(ctrl->loop, NOF_LOG_WARN, "%s failed: %s", ctrl->opts.subnqn, err->text);
-	nofi_ctrl_set_state(ctrl, NOF_CTRL_FAILED);
-}
-
-void nofi_ctrl_failf(struct nof_ctrl *ctrl, int code, const char *fmt, ...)
-{
-	struct nofi_err err;
-	va_list ap;
-
-	va_start(ap, fmt);
-	nofi_err_vset(&err, code, fmt, ap);
-	va_end(ap);
-	nofi_ctrl_fail(ctrl, &err);
-}
-
-void nofi_ctrl_request_reset(struct nof_ctrl *ctrl, const struct nofi_err *why)
-{
-	if (ctrl->state == NOF_CTRL_LIVE)
-		nofi_ctrl_fail(ctrl, why);
-}
-
-/* ---- the end ---- */
-
-/* Ends everything that could still call back. What waits is completed with the reason. */
-static void teardown(struct nof_ctrl *ctrl, bool everywhere)
-{
-	struct nofi_queue *admin = ctrl->admin;
-	struct nofi_err why;
-
-	ctrl->needs_teardown = false;
-	ctrl->needs_shutdown = false;
-	if (ctrl->state == NOF_CTRL_FAILED)
-		why = ctrl->err;
-	else
-		nofi_err_set(&why, -ECANCELED, "the controller was disconnected by its user");
-
-	nofi_connect_cancel(ctrl);
-	nofi_steps_stop(ctrl);
-	nofi_ka_stop(ctrl);
-	nofi_aer_stop(ctrl);
-	ctrl->admin = NULL;
-	if (admin) {
-		nofi_queue_kill(admin, &why);
-		nofi_queue_free(admin);
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = ctrl->resets;
+	ctrl->resets = NULL;
+	for (w = *tail; w; w = w->next) {
+		w->err.code = 0;
+		if (err)
+			w->err = *err;
 	}
-	nofi_ops_fail_all(ctrl, &why);
-	nofi_ioq_kill_all(ctrl, &why, everywhere);
 }
 
-static void start_shutdown(struct nof_ctrl *ctrl)
-{
-	struct nofi_err why;
-
-	ctrl->needs_shutdown = false;
-	nofi_err_set(&why, -ECANCELED, "nof_ctrl_disconnect() was called");
-	nofi_ops_fail_all(ctrl, &why);
-	nofi_ioq_kill_all(ctrl, &why, false);
-	if (ctrl->state == NOF_CTRL_DELETING)
-		nofi_step_enter(ctrl, &nofi_step_shutdown);
-}
+/* ---- telling the user ---- */
 
 static void call_done(nof_done_fn *done, void *arg, const struct nofi_err *err, uint16_t status,
 		      uint64_t result, struct nof_loop *loop)
@@ -238,6 +151,14 @@ static bool deliver(struct nof_ctrl *ctrl)
 			  ctrl->loop);
 		return true;
 	}
+	if (ctrl->resets_over) {
+		struct nofi_reset *w = ctrl->resets_over, copy = *w;
+
+		ctrl->resets_over = w->next;
+		free(w);
+		call_done(copy.done, copy.arg, &copy.err, 0, 0, ctrl->loop);
+		return true;
+	}
 	if (op) {
 		struct nofi_err err = op->err;
 		uint16_t status = op->status;
@@ -270,10 +191,7 @@ static void ctrl_work(struct nofi_defer *d)
 {
 	struct nof_ctrl *ctrl = nofi_ctrl_ref(nofi_of(d, struct nof_ctrl, work));
 
-	if (ctrl->needs_shutdown)
-		start_shutdown(ctrl);
-	if (ctrl->needs_teardown)
-		teardown(ctrl, false);
+	nofi_recover_work(ctrl);
 	while (deliver(ctrl))
 		;
 	nofi_ctrl_unref(ctrl);
@@ -282,6 +200,7 @@ static void ctrl_work(struct nofi_defer *d)
 void nof_ctrl_free(struct nof_ctrl *ctrl)
 {
 	struct nof_loop *loop;
+	struct nofi_err why;
 	bool was;
 
 	if (!ctrl)
@@ -290,22 +209,16 @@ void nof_ctrl_free(struct nof_ctrl *ctrl)
 	was = nofi_loop_enter(loop);
 	ctrl->events = NULL;
 	ctrl->nnotes = 0;
-	ctrl->nnews = 0;
-	if (!nofi_ctrl_is_over(ctrl)) {
-		struct nofi_err why;
-
-		nofi_err_set(&why, -ECANCELED, "nof_ctrl_free() was called");
-		pthread_mutex_lock(&ctrl->lock);
-		ctrl->err = why;
-		ctrl->state = NOF_CTRL_FAILED;
-		pthread_mutex_unlock(&ctrl->lock);
-		end_connect(ctrl, &why);
-		ctrl->is_disconnect_over = true;
-	}
 	pthread_mutex_lock(&ctrl->lock);
 	ctrl->is_freed = true;
 	pthread_mutex_unlock(&ctrl->lock);
-	teardown(ctrl, true);
+	nofi_err_set(&why, -ECANCELED, "nof_ctrl_free() was called");
+	nofi_ctrl_event(ctrl, NOFI_FSM_FREE, &why);
+	ctrl->is_disconnect_over = true;
+	ctrl->acts = 0;
+	ctrl->nnews = 0;
+	nofi_timer_disarm(loop, &ctrl->fsm_timer);
+	nofi_recover_teardown(ctrl, true);
 	nofi_news_tell(ctrl, NOFI_NEWS_GONE, &ctrl->err);
 	while (deliver(ctrl))
 		;
@@ -331,14 +244,13 @@ int nof_ctrl_connect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 		return nofi_fail(r, "nof_ctrl_connect: %s", err.text);
 	ctrl->connect_done = done;
 	ctrl->connect_arg = arg;
-	nofi_ctrl_set_state(ctrl, NOF_CTRL_CONNECTING);
+	nofi_ctrl_event(ctrl, NOFI_FSM_CONNECT, NULL);
+	ctrl->acts &= ~(unsigned)NOFI_FSM_ACT_ATTEMPT;	/* has begun */
 	return 0;
 }
 
 int nof_ctrl_disconnect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 {
-	struct nofi_err why;
-
 	if (!ctrl || !done)
 		return nofi_fail(-EINVAL, "nof_ctrl_disconnect: ctrl and done must not be NULL");
 	switch (ctrl->state) {
@@ -351,21 +263,37 @@ int nof_ctrl_disconnect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 		return nofi_fail(-ENOTCONN, "nof_ctrl_disconnect: is closed already");
 	case NOF_CTRL_NEW:
 	case NOF_CTRL_CONNECTING:
-		/* Nothing to be saved at the target: an abortive end is a clean one. */
-		nofi_err_set(&why, -ECANCELED, "nof_ctrl_disconnect() was called");
-		end_connect(ctrl, &why);
-		ctrl->disconnect_done = done;
-		ctrl->disconnect_arg = arg;
-		nofi_ctrl_closed(ctrl);
-		return 0;
 	case NOF_CTRL_LIVE:
 	case NOF_CTRL_RESETTING:
 		break;
 	}
 	ctrl->disconnect_done = done;
 	ctrl->disconnect_arg = arg;
-	ctrl->needs_shutdown = true;
-	nofi_ctrl_set_state(ctrl, NOF_CTRL_DELETING);
+	nofi_ctrl_event(ctrl, NOFI_FSM_DISCONNECT, NULL);
+	return 0;
+}
+
+int nof_ctrl_reset(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
+{
+	struct nofi_reset *w;
+	struct nofi_err err;
+
+	if (!ctrl || !done)
+		return nofi_fail(-EINVAL, "nof_ctrl_reset: ctrl and done must not be NULL");
+	if (ctrl->state != NOF_CTRL_LIVE && ctrl->state != NOF_CTRL_RESETTING &&
+	    !(ctrl->state == NOF_CTRL_CONNECTING && ctrl->is_known)) {
+		nofi_ctrl_not_live(ctrl, "nof_ctrl_reset", &err);
+		return nofi_fail_err(&err);
+	}
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return nofi_fail(-ENOMEM, "nof_ctrl_reset: out of memory");
+	w->done = done;
+	w->arg = arg;
+	w->next = ctrl->resets;
+	ctrl->resets = w;
+	nofi_err_set(&err, -ECONNRESET, "nof_ctrl_reset() was called");
+	nofi_ctrl_event(ctrl, NOFI_FSM_RESET, &err);
 	return 0;
 }
 

@@ -49,6 +49,9 @@ struct nofi_ioq {
 	struct nof_ctrl *ctrl;		/* holds a reference */
 	struct nof_loop *loop;		/* where q lives */
 	uint16_t qid;			/* 1.. */
+	uint16_t cntlid;		/* of the association it belongs to */
+	uint32_t entries;		/* of the queue */
+	uint32_t generation;		/* which association: ctrl->generation when it was got */
 	/* The rest is private to ioq.c. */
 	uint8_t state;			/* enum ioq_state; loop's thread */
 	bool is_linked;			/* in ctrl->ioqs, holds its qid; under ctrl->lock */
@@ -60,7 +63,7 @@ struct nofi_ioq {
 	struct nofi_ioq_user *users;	/* loop's thread */
 	struct nofi_defer tell;		/* tells users that came late */
 	struct nofi_msg kill_msg;	/* to loop: the controller failed */
-	bool is_kill_posted;		/* under ctrl->lock */
+	bool is_kill_posted;		/* under ctrl->lock: of an association that has ended */
 	struct nofi_err kill_err;	/* what kill_msg carries */
 	struct nofi_msg lost_msg;	/* to the admin loop: this queue failed */
 	struct nofi_err err;		/* why it is dead */
@@ -88,7 +91,7 @@ void nofi_ctrl_queue_put(struct nofi_ioq_user *u);
 struct nof_ctrl *nofi_ctrl_ref(struct nof_ctrl *ctrl);
 void nofi_ctrl_unref(struct nof_ctrl *ctrl);
 const struct nof_opts *nofi_ctrl_opts(const struct nof_ctrl *ctrl);	/* never changes */
-/* Any thread, constant once the controller has been live: what chan.c wants to know. */
+/* Any thread, constant while the controller is live: what chan.c wants to know. */
 bool nofi_ctrl_has_volatile_cache(const struct nof_ctrl *ctrl);
 uint16_t nofi_ctrl_oncs(const struct nof_ctrl *ctrl);
 uint32_t

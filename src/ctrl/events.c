@@ -296,6 +296,7 @@ static void aer_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 			 ctrl->opts.subnqn, nof_status_string(cpl->status));
 		return;
 	}
+	ctrl->stats.events++;
 	on_event(ctrl, (uint32_t)cpl->result);
 	rearm(ctrl);
 }

@@ -15,17 +15,17 @@ const struct nof_opts *nofi_ctrl_opts(const struct nof_ctrl *ctrl)
 
 bool nofi_ctrl_has_volatile_cache(const struct nof_ctrl *ctrl)
 {
-	return ctrl->ident.has_volatile_cache;
+	return atomic_load_explicit(&ctrl->pub_has_cache, memory_order_relaxed);
 }
 
 uint16_t nofi_ctrl_oncs(const struct nof_ctrl *ctrl)
 {
-	return ctrl->ident.oncs;
+	return (uint16_t)atomic_load_explicit(&ctrl->pub_oncs, memory_order_relaxed);
 }
 
 uint32_t nofi_ctrl_queue_entries(const struct nof_ctrl *ctrl)
 {
-	return ctrl->io_entries;
+	return atomic_load_explicit(&ctrl->pub_entries, memory_order_relaxed);
 }
 
 const char *nofi_ctrl_subnqn(const struct nof_ctrl *ctrl)
@@ -37,7 +37,7 @@ const char *nofi_ctrl_subnqn(const struct nof_ctrl *ctrl)
  * Without keep alive no time is known after which a target gives a silent host up: as
  * long as with the usual one is a guess.
  */
-uint64_t nofi_ctrl_hold_ns(const struct nof_ctrl *ctrl)
+static uint64_t hold_ns(const struct nof_ctrl *ctrl)
 {
 	const struct nof_opts *o = &ctrl->opts;
 	uint64_t kato_ms = o->keep_alive_tmo_ms ? o->keep_alive_tmo_ms : 5000;
@@ -45,6 +45,34 @@ uint64_t nofi_ctrl_hold_ns(const struct nof_ctrl *ctrl)
 	if (o->write_hold_ms >= 0)
 		return (uint64_t)o->write_hold_ms * NOFI_MS;
 	return (kato_ms * (ctrl->ident.has_tbkas ? 3 : 2) + ctrl->ident.cqt_ms) * NOFI_MS;
+}
+
+uint64_t nofi_ctrl_hold_ns(const struct nof_ctrl *ctrl)
+{
+	return atomic_load_explicit(&ctrl->pub_hold_ns, memory_order_relaxed);
+}
+
+void nofi_ctrl_publish(struct nof_ctrl *ctrl)
+{
+	atomic_store_explicit(&ctrl->pub_entries, ctrl->io_entries, memory_order_relaxed);
+	atomic_store_explicit(&ctrl->pub_oncs, ctrl->ident.oncs, memory_order_relaxed);
+	atomic_store_explicit(&ctrl->pub_has_cache, ctrl->ident.has_volatile_cache,
+			      memory_order_relaxed);
+	atomic_store_explicit(&ctrl->pub_hold_ns, hold_ns(ctrl), memory_order_relaxed);
+}
+
+int nof_ctrl_get_stats(const struct nof_ctrl *ctrl, struct nof_ctrl_stats *stats)
+{
+	struct nof_ctrl_stats s;
+
+	if (!ctrl || !stats || stats->size < sizeof(stats->size))
+		return nofi_fail(-EINVAL, "nof_ctrl_get_stats: ctrl and stats must not be NULL, "
+				 "and stats->size must be sizeof(*stats)");
+	s = ctrl->stats;
+	s.size = stats->size;
+	s.attempt = ctrl->state == NOF_CTRL_CONNECTING ? ctrl->fsm.attempts : 0;
+	memcpy(stats, &s, s.size < sizeof(s) ? s.size : sizeof(s));
+	return 0;
 }
 
 static int not_known(const struct nof_ctrl *ctrl, const char *call)

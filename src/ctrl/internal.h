@@ -2,18 +2,21 @@
 /*
  * The controller object, shared by the files of this folder.
  *
- *	NEW ─► CONNECTING ─► LIVE ─► DELETING ─► CLOSED
- *	            │          │         │
- *	            └──────────┴─────────┴─────► FAILED
+ *	                  ┌───────── RESETTING ◄─┐
+ *	                  ▼                      │
+ *	NEW ─────► CONNECTING ─────────────────► LIVE ─► DELETING ─► CLOSED
+ *	                  │                                  │
+ *	                  └──────────────────────────────────┴─────► FAILED
  *
- * CONNECTING and DELETING are a chain of steps (struct nofi_step): each sends one
- * command, judges the answer, and ends in one transition: the next step, or
- * nofi_ctrl_fail(). Commands have the admin timeout as their deadline, waiting for
- * CSTS has the controller's own, the transport part connect_timeout. A
- * "resetting" state fits between LIVE and CONNECTING: the same steps run again.
+ * Which state follows which event, and when, is decided by fsm.c; recover.c feeds it
+ * and does what it says. Connecting (the first time and again) and deleting are a
+ * chain of steps (struct nofi_step): each sends one command, judges the answer, and
+ * ends in one transition: the next step, or nofi_ctrl_fail(). Commands have the admin
+ * timeout as their deadline, waiting for CSTS has the controller's own, the transport
+ * part connect_timeout, and the whole attempt the backstop of fsm.c.
  *
- * All failure goes through nofi_ctrl_fail(), which only notes it; the work
- * (closing queues, completing what waits, telling the user) is done by
+ * All failure goes through nofi_ctrl_fail(), which only notes it; the work (closing
+ * queues, completing what waits, connecting again, telling the user) is done by
  * ctrl_work() at the end of the loop's turn, with nothing of ours on the stack.
  */
 #ifndef NOF_CTRL_INTERNAL_H
@@ -23,6 +26,7 @@
 #include <stdatomic.h>
 
 #include "ctrl/ctrl.h"
+#include "ctrl/fsm.h"
 #include "ctrl/ident.h"
 #include "ctrl/ns.h"
 #include "pdu/wire.h"
@@ -79,6 +83,24 @@ struct nofi_op {
 	bool is_optional;		/* next_fn judges a status ≠ 0 itself */
 };
 
+/* Somebody who waits for the end of a reset. */
+struct nofi_reset {
+	struct nofi_reset *next;
+	nof_done_fn *done;
+	void *arg;
+	struct nofi_err err;		/* code 0: live again */
+};
+
+/* A look-up of the target's name under way; its result travels by message. */
+struct nofi_lookup {
+	struct nof_ctrl *ctrl;
+	struct nofi_resolve *resolve;	/* owed a cancel */
+	struct nofi_msg msg;		/* owns a reference to ctrl while it is on its way */
+	bool is_posted;			/* by the look-up's thread: msg frees this */
+	struct nofi_addrs addrs;
+	struct nofi_err err;
+};
+
 struct nof_ctrl {
 	struct nof_loop *loop;		/* of the admin queue */
 	struct nof_opts opts;		/* checked, host identity filled in; constant */
@@ -91,15 +113,18 @@ struct nof_ctrl {
 	pthread_mutex_t lock;		/* everything to the next blank line */
 	enum nof_ctrl_state state;	/* written on the loop's thread only */
 	bool is_freed;			/* nof_ctrl_free() was called */
-	struct nofi_err err;		/* why FAILED */
+	struct nofi_err err;		/* why it is not LIVE any more; FAILED: the sentence */
+	uint32_t generation;		/* counts associations: what is of an old one is dead */
 	struct nofi_ioq *ioqs;		/* those that hold a queue id */
 	uint16_t last_qid;		/* next-fit: an id rests after its connection closed, the
 					   target may still be clearing it up */
 
 	/* The admin loop's from here on. */
 	struct nofi_queue *admin;	/* NULL before and after */
-	bool needs_teardown;		/* ended: ctrl_work() has to clear up */
-	bool needs_shutdown;		/* ctrl_work() has to start the clean end */
+	struct nofi_fsm fsm;		/* the truth; state above is what it means to others */
+	unsigned acts;			/* enum nofi_fsm_act: what ctrl_work() has to do */
+	struct nofi_timer fsm_timer;	/* fsm's deadline, armed by ctrl_work() */
+	uint32_t random;		/* of the jitter; never 0 */
 	struct nofi_defer work;
 	struct nofi_note *notes;	/* [NOFI_CTRL_NOTES] what the user has not heard of, oldest
 					   first; NULL without an events function */
@@ -115,13 +140,13 @@ struct nof_ctrl {
 	nof_done_fn *disconnect_done;
 	void *disconnect_arg;
 	bool is_disconnect_over;
+	struct nofi_reset *resets;	/* wait for LIVE or the end */
+	struct nofi_reset *resets_over;	/* their callbacks are to be called */
 	uint16_t fail_status;		/* NVMe status of the refusal behind err, else 0 */
 
 	/* connect.c: transport */
-	struct nofi_resolve *resolve;	/* NULL: no look-up is running */
-	struct nofi_msg resolve_msg;	/* its result is on the way */
+	struct nofi_lookup *lookup;	/* NULL: none is running */
 	struct nofi_addrs addrs;
-	struct nofi_err resolve_err;
 	uint32_t addr_next;		/* addrs.addr[addr_next−1] is being used */
 	struct nofi_timer connect_timer;	/* bounds the look-up */
 	uint64_t connect_deadline;	/* name and all addresses */
@@ -140,7 +165,13 @@ struct nof_ctrl {
 	const char *poll_what;		/* "become ready" */
 	uint8_t *page;			/* NOFI_PAGE bytes for steps */
 
-	/* Facts, constant once LIVE. */
+	/* For other threads: what they may ask at any time, renewed before each LIVE. */
+	atomic_uint pub_entries;	/* of an I/O queue */
+	atomic_uint pub_oncs;
+	atomic_bool pub_has_cache;
+	_Atomic uint64_t pub_hold_ns;
+
+	/* Facts, constant while LIVE; under lock from other threads. */
 	uint64_t cap;
 	uint32_t vs;
 	uint32_t cc;
@@ -176,19 +207,34 @@ struct nof_ctrl {
 	struct nofi_timer aer_timer;	/* re-arms late under a flood */
 	uint64_t aer_window;		/* start of the second being counted */
 	uint32_t aer_count;		/* events in it */
+	struct nof_ctrl_stats stats;	/* size and what is computed are not in use */
 	bool has_rescan;		/* the rescan op is queued or running */
 	bool is_rescan_due;		/* and has to run again */
 	uint32_t clear_due;		/* log pages (bit: LID) to be read for events to go on */
 	bool has_clear;			/* the op that does so is queued or running */
 };
 
-/* ctrl.c */
-void nofi_ctrl_set_state(struct nof_ctrl *ctrl, enum nof_ctrl_state state);
+/* recover.c: events of its life, from any context on its thread */
 void nofi_ctrl_fail(struct nof_ctrl *ctrl, const struct nofi_err *err);
 __attribute__((format(printf, 3, 4)))
 void nofi_ctrl_failf(struct nof_ctrl *ctrl, int code, const char *fmt, ...);
+/* The same when it would fail again: no attempt follows. */
+void nofi_ctrl_refused(struct nof_ctrl *ctrl, const struct nofi_err *err);
 void nofi_ctrl_live(struct nof_ctrl *ctrl);
 void nofi_ctrl_closed(struct nof_ctrl *ctrl);
+/* ev with the reason err, or NULL. False: it changed nothing. */
+bool nofi_ctrl_event(struct nof_ctrl *ctrl, enum nofi_fsm_event ev, const struct nofi_err *err);
+void nofi_recover_init(struct nof_ctrl *ctrl);
+/* Does what is due (teardown, attempt …) and arms the deadline. */
+void nofi_recover_work(struct nof_ctrl *ctrl);
+void nofi_recover_teardown(struct nof_ctrl *ctrl, bool everywhere);
+/* "the controller is resetting: why", for calls that need it live. */
+int nofi_ctrl_not_live(const struct nof_ctrl *ctrl, const char *what, struct nofi_err *err);
+/* ctrl.c */
+void nofi_ctrl_end_connect(struct nof_ctrl *ctrl, const struct nofi_err *err);
+void nofi_ctrl_end_resets(struct nof_ctrl *ctrl, const struct nofi_err *err);
+/* info.c: for other threads, before LIVE */
+void nofi_ctrl_publish(struct nof_ctrl *ctrl);
 /* From a member to its controller. */
 #define nofi_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 void nofi_ctrl_schedule(struct nof_ctrl *ctrl);
@@ -215,10 +261,10 @@ void nofi_news_tell(struct nof_ctrl *ctrl, enum nofi_ctrl_news news, const struc
 /* connect.c */
 int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err);
 void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, struct nofi_queue_opts *o);
-/* SQE and data of Connect for a queue. data: NOFI_CONNECT_LEN bytes. */
+/* SQE and data of Connect for a queue. data: NOFI_CONNECT_LEN bytes; cntlid: for qid ≠ 0. */
 enum { NOFI_CONNECT_LEN = 1024 };
-void nofi_connect_build(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t entries,
-			uint8_t *sqe, uint8_t *data);
+void nofi_connect_build(const struct nof_ctrl *ctrl, uint16_t qid, uint16_t cntlid,
+			uint32_t entries, uint8_t *sqe, uint8_t *data);
 /* A refused Connect (F-4) as errno and sentence. Pure but for opts. */
 int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t status,
 			uint64_t result, struct nofi_err *err);

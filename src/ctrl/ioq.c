@@ -9,8 +9,11 @@
  * ioqs (which is the set of queue ids in use), references and numbers of users.
  * The lock is never held while something is called that may call back.
  *
- *	the controller fails  ─► kill_msg to the loop of each queue
- *	a ready queue is lost ─► lost_msg to the controller's loop
+ *	the controller is lost ─► kill_msg to the loop of each queue
+ *	a ready queue is lost  ─► lost_msg to the controller's loop
+ *
+ * After a reset the next association has its own queues: those of the old one, which
+ * the loops of other threads close when they come to it, count no more (generation).
  *
  * A message owns a reference to the ioq until it ran; the ioq owns one to the
  * controller.
@@ -106,7 +109,7 @@ static void lost_arrived(struct nofi_msg *m)
 	pthread_mutex_lock(&ctrl->lock);
 	is_freed = ctrl->is_freed;
 	pthread_mutex_unlock(&ctrl->lock);
-	if (!is_freed && ctrl->state == NOF_CTRL_LIVE)
+	if (!is_freed && ctrl->state == NOF_CTRL_LIVE && ioq->generation == ctrl->generation)
 		nofi_ctrl_fail(ctrl, &ioq->err);
 	ioq_put(ioq);
 }
@@ -127,7 +130,8 @@ static void ioq_died(struct nofi_ioq *ioq, const struct nofi_err *err)
 	ioq->err = *err;
 	pthread_mutex_lock(&ctrl->lock);
 	unlink_locked(ioq);
-	is_loss = is_loss && ctrl->state == NOF_CTRL_LIVE && !ctrl->is_freed;
+	is_loss = is_loss && ctrl->state == NOF_CTRL_LIVE && !ctrl->is_freed &&
+		  ioq->generation == ctrl->generation;
 	if (is_loss && ctrl->loop != ioq->loop) {
 		ioq->refs++;
 		nofi_loop_post(ctrl->loop, &ioq->lost_msg);
@@ -219,7 +223,8 @@ static void send_connect(struct nofi_ioq *ioq)
 		nofi_queue_kill(ioq->q, &err);
 		return;
 	}
-	nofi_connect_build(ioq->ctrl, ioq->qid, ioq->ctrl->io_entries, d.sqe, ioq->connect_data);
+	nofi_connect_build(ioq->ctrl, ioq->qid, ioq->cntlid, ioq->entries, d.sqe,
+			   ioq->connect_data);
 	ioq->connect_iov.iov_base = ioq->connect_data;
 	ioq->connect_iov.iov_len = NOFI_CONNECT_LEN;
 	d.iov = &ioq->connect_iov;
@@ -251,7 +256,7 @@ static bool is_qid_used(const struct nof_ctrl *ctrl, uint16_t qid)
 	const struct nofi_ioq *ioq;
 
 	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
-		if (ioq->qid == qid)
+		if (ioq->qid == qid && ioq->generation == ctrl->generation)
 			return true;
 	return false;
 }
@@ -275,7 +280,7 @@ static struct nofi_ioq *least_loaded(const struct nof_ctrl *ctrl, const struct n
 
 	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
 		if (ioq->loop == loop && ioq->state != IOQ_DEAD && !ioq->is_kill_posted &&
-		    (!best || ioq->nusers < best->nusers))
+		    ioq->generation == ctrl->generation && (!best || ioq->nusers < best->nusers))
 			best = ioq;
 	return best;
 }
@@ -288,13 +293,11 @@ static void attach(struct nofi_ioq *ioq, struct nofi_ioq_user *u)
 	ioq->users = u;
 }
 
-static int start(struct nofi_ioq *ioq, struct nofi_err *err)
+static int start(struct nofi_ioq *ioq, const struct nofi_queue_opts *o, struct nofi_err *err)
 {
-	struct nofi_queue_opts o;
 	int r;
 
-	nofi_queue_opts_fill(ioq->ctrl, ioq->qid, &o);
-	r = nofi_queue_new(ioq->loop, &o, ioq_event, ioq, &ioq->q, err);
+	r = nofi_queue_new(ioq->loop, o, ioq_event, ioq, &ioq->q, err);
 	if (r < 0)
 		return r;
 	r = nofi_queue_start(ioq->q, err);
@@ -309,6 +312,7 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 			struct nofi_err *err)
 {
 	struct nofi_ioq *ioq, *fresh = calloc(1, sizeof(*fresh));
+	struct nofi_queue_opts o;
 	int r = 0;
 
 	u->ioq = NULL;
@@ -316,10 +320,7 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 		return nofi_err_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_lock(&ctrl->lock);
 	if (ctrl->state != NOF_CTRL_LIVE || ctrl->is_freed) {
-		r = nofi_err_set(err, -ENOTCONN, "the controller is %s%s%s",
-				 nof_ctrl_state_name(ctrl->state),
-				 ctrl->state == NOF_CTRL_FAILED ? ": " : "",
-				 ctrl->state == NOF_CTRL_FAILED ? ctrl->err.text : "");
+		r = nofi_ctrl_not_live(ctrl, NULL, err);
 		goto out;
 	}
 	fresh->qid = free_qid(ctrl);
@@ -356,9 +357,14 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 	ioq->next = ctrl->ioqs;
 	ctrl->ioqs = ioq;
 	ctrl->last_qid = ioq->qid;
+	/* Facts of this association: outside the lock the next one may replace them. */
+	ioq->generation = ctrl->generation;
+	ioq->cntlid = ctrl->cntlid;
+	ioq->entries = ctrl->io_entries;
+	nofi_queue_opts_fill(ctrl, ioq->qid, &o);
 	pthread_mutex_unlock(&ctrl->lock);
 
-	r = start(ioq, err);
+	r = start(ioq, &o, err);
 	if (r < 0) {
 		pthread_mutex_lock(&ctrl->lock);
 		unlink_locked(ioq);

@@ -45,6 +45,7 @@ static void ka_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 			nof_status_string(cpl->status), cpl->status, ctrl->opts.keep_alive_tmo_ms);
 		return;
 	}
+	ctrl->stats.keep_alives++;
 	arm(ctrl, ctrl->ka_sent + kato_ns(ctrl) / 2);
 }
 

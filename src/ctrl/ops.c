@@ -25,10 +25,7 @@ int nofi_op_submit(struct nofi_op *op)
 	struct nof_ctrl *ctrl = op->ctrl;
 
 	if (ctrl->state != NOF_CTRL_LIVE)
-		return nofi_err_set(&op->err, -ENOTCONN, "%s: the controller is %s%s%s", op->what,
-				    nof_ctrl_state_name(ctrl->state),
-				    ctrl->state == NOF_CTRL_FAILED ? ": " : "",
-				    ctrl->state == NOF_CTRL_FAILED ? ctrl->err.text : "");
+		return nofi_ctrl_not_live(ctrl, op->what, &op->err);
 	op->next = NULL;
 	op->err.code = 0;
 	op->status = 0;

@@ -118,5 +118,6 @@ void nofi_csts_wait(struct nof_ctrl *ctrl, const char *what, uint32_t mask, uint
 	ctrl->poll_then = then;
 	ctrl->poll_interval = POLL_FIRST_MS * NOFI_MS;
 	ctrl->poll_deadline = nofi_loop_now(ctrl->loop) + limit_ms * NOFI_MS;
+	nofi_fsm_extend(&ctrl->fsm, limit_ms * NOFI_MS);
 	nofi_step_enter(ctrl, &step_csts);
 }

@@ -253,8 +253,19 @@ void rig_on_event(void *arg, const struct nof_event *ev)
 
 	if (!ev->detail)
 		wrong(r, "an event without detail");
-	if (ev->type != NOF_EVENT_CTRL_STATE || ev->state != NOF_CTRL_FAILED)
+	if (ev->type != NOF_EVENT_CTRL_STATE)
 		return;
+	if (strlen(ev->detail) < 15)
+		wrong(r, "the state %s explains itself with \"%s\"",
+		      nof_ctrl_state_name(ev->state), ev->detail);
+	r->states[ev->state].count++;
+	r->states[ev->state].error = ev->error;
+	snprintf(r->states[ev->state].detail, RIG_DETAIL, "%s", ev->detail);
+	if (ev->state != NOF_CTRL_FAILED) {
+		if (r->drive == RIG_RUN)
+			nof_loop_stop(r->loop);
+		return;
+	}
 	r->failures++;
 	r->failure_error = ev->error;
 	snprintf(r->failure, sizeof(r->failure), "%s", ev->detail);
@@ -464,6 +475,7 @@ static int setup(void **state)
 	r->drive = v->drive;
 	r->arg = v->test->arg;
 	r->control = -1;
+	r->port_fd = -1;
 	return 0;
 }
 
@@ -476,6 +488,8 @@ static int teardown(void **state)
 	/* A failed test may have left all of it open. */
 	rig_target_kill(r);
 	rig_close(r);
+	if (r->port_fd >= 0)
+		close(r->port_fd);
 	while ((op = r->ops)) {
 		r->ops = op->next;
 		free(op);

@@ -74,6 +74,7 @@ struct rig {
 	char *events[RIG_EVENTS];	/* "event …" lines seen */
 	unsigned nevents;
 	bool was_killed;		/* by the test: its exit status means nothing */
+	int port_fd;			/* holds port while no target does, −1: nothing to hold */
 
 	/* the host */
 	struct nof_loop *loop;
@@ -88,6 +89,11 @@ struct rig {
 	unsigned failures;		/* NOF_CTRL_FAILED events */
 	int failure_error;		/* of the last one */
 	char failure[RIG_DETAIL];	/* its sentence */
+	struct rig_state {		/* what was heard of each state */
+		unsigned count;		/* events */
+		int error;		/* of the last one */
+		char detail[RIG_DETAIL];
+	} states[NOF_CTRL_RESETTING + 1];
 	char wrong[256];		/* what a callback found wrong; "" = nothing */
 	bool is_submitting;		/* no completion may come now */
 };
@@ -108,6 +114,8 @@ int rig_main_once(const char *group, const struct rig_test *tests, size_t count,
 
 /* Starts it with options separated by blanks, and a fault script; NULL: none. */
 void rig_target(struct rig *r, const char *options, const char *fault);
+/* Before rig_target(): it, and those after it in this test, listen on one and the same port. */
+void rig_keep_port(struct rig *r);
 /* Ends it and makes room for another one in the same test. */
 void rig_target_restart(struct rig *r);
 /* A line to its control socket; the answer is valid until the next call. */

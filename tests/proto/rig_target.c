@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The target's side of the rig: the process and its control socket. */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -19,7 +20,7 @@ static void exec_target(struct rig *r, const char *options, const char *fault, i
 			pid_t parent)
 {
 	char *argv[MAX_ARGS], *text = strdup(options), *save = NULL;
-	char ready_arg[32], control_arg[128], *fault_arg = NULL;
+	char ready_arg[32], control_arg[128], listen_arg[48], *fault_arg = NULL;
 	const char *path = getenv("NOF_TARGET");
 	int n = 0;
 
@@ -29,7 +30,9 @@ static void exec_target(struct rig *r, const char *options, const char *fault, i
 	snprintf(ready_arg, sizeof(ready_arg), "--ready-fd=%d", ready);
 	snprintf(control_arg, sizeof(control_arg), "--control=%s/control", r->dir);
 	argv[n++] = (char *)"nvmf-target";
-	argv[n++] = (char *)"--listen=127.0.0.1:0";
+	snprintf(listen_arg, sizeof(listen_arg), "--listen=127.0.0.1:%u",
+		 r->port_fd >= 0 ? r->port : 0);
+	argv[n++] = listen_arg;
 	argv[n++] = (char *)(r->is_mptcp ? "--mptcp=prefer" : "--mptcp=off");
 	argv[n++] = ready_arg;
 	argv[n++] = control_arg;
@@ -57,6 +60,26 @@ static void connect_control(struct rig *r)
 	assert_true(r->control >= 0);
 	assert_int_equal(connect(r->control, (struct sockaddr *)&sun, sizeof(sun)), 0);
 	assert_string_equal(rig_control(r, "events"), "ok");
+}
+
+/*
+ * Bound, but not listening: nobody else is given the port by the kernel, and the target
+ * can bind it as well, for both permit it.
+ */
+void rig_keep_port(struct rig *r)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(sin);
+	int one = 1;
+
+	assert_int_equal(r->port_fd, -1);
+	r->port_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(r->port_fd >= 0);
+	setsockopt(r->port_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	assert_int_equal(bind(r->port_fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	assert_int_equal(getsockname(r->port_fd, (struct sockaddr *)&sin, &len), 0);
+	r->port = ntohs(sin.sin_port);
 }
 
 void rig_target(struct rig *r, const char *options, const char *fault)
