@@ -9,6 +9,16 @@ static void exec_keep_alive(struct cmd *cmd)
 	cmd_done(cmd, 0);
 }
 
+/* More Aborts at a time than ACL allows: only faults keep them from ending at once. */
+static bool is_over_acl(const struct cmd *cmd)
+{
+	unsigned int n = 0;
+
+	for (const struct cmd *o = cmd->conn->used_cmds; o; o = o->next)
+		n += !o->is_fabrics && o->opc == nvme_admin_abort_cmd;
+	return n > opt.acl + 1u;
+}
+
 static void exec_abort(struct cmd *cmd)
 {
 	struct ctrl *ctrl = cmd->conn->ctrl;
@@ -16,6 +26,10 @@ static void exec_abort(struct cmd *cmd)
 	struct conn *c = sqid == 0 ? ctrl->admin : sqid <= ctrl->nio ? ctrl->io[sqid] : NULL;
 	struct cmd *victim = c ? cmd_find(c, cid) : NULL;
 
+	if (is_over_acl(cmd)) {
+		cmd_done(cmd, 0x100 | NVME_SC_ABORT_LIMIT | DNR);
+		return;
+	}
 	cmd->dw0 = 1;			/* not aborted */
 	if (victim && victim != cmd && victim->is_parked) {
 		forget_aer(ctrl, victim);
@@ -71,6 +85,10 @@ static void exec_set_features(struct cmd *cmd)
 		set_queues(cmd, ctrl);
 		return;
 	}
+	if (fid == 0x82 && !ctrl->subsys->is_discovery) {
+		resv_set_mask(cmd);
+		return;
+	}
 	if (fid == 0x0f) {
 		ctrl_set_kato(ctrl, v);
 	} else if (fid == 0x16) {
@@ -96,6 +114,10 @@ static void exec_get_features(struct cmd *cmd)
 
 	if (fid == 0x16) {
 		cmd_data_done(cmd, ctrl->host_behavior, sizeof(ctrl->host_behavior), false);
+		return;
+	}
+	if (fid == 0x82 && !ctrl->subsys->is_discovery) {
+		resv_get_mask(cmd);
 		return;
 	}
 	if (fid == 0x07 && !ctrl->subsys->is_discovery) {

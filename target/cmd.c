@@ -125,7 +125,10 @@ static uint16_t check_sgl(struct cmd *cmd, uint32_t incap)
 	uint32_t len = nofi_get32(d + 8);
 	uint8_t type = d[15];
 
-	if (cmd->sqe[1] & 3)		/* fused operations are not supported */
+	if (cmd->fuse && (cmd->fuse == 3 || (cmd->opc != nvme_cmd_compare &&
+					     cmd->opc != nvme_cmd_write)))
+		return NVME_SC_INVALID_FIELD | DNR;
+	if (!cmd->conn->qid && (cmd->sqe[1] & 3))
 		return NVME_SC_INVALID_FIELD | DNR;
 	if ((cmd->sqe[1] & 0xc0) != NOFI_SQE_PSDT_SGL)
 		return NVME_SC_INVALID_FIELD | DNR;
@@ -214,7 +217,9 @@ struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap)
 	cmd->is_fabrics = cmd->opc == 0x7f;
 	cmd->dir = (cmd->is_fabrics ? sqe[4] : sqe[0]) & 3;
 	cmd->is_incapsule = cmd->is_parked = cmd->is_muted = false;
-	cmd->is_mismatch = cmd->is_waiting = false;
+	cmd->is_mismatch = cmd->is_waiting = cmd->is_fused_ready = false;
+	cmd->fuse = c->qid ? sqe[1] & 3 : 0;
+	cmd->mate = NULL;
 	cmd->exec = NULL;
 	cmd->sink = SINK_DISCARD;
 	cmd->len = cmd->received = cmd->requested = 0;
@@ -226,6 +231,11 @@ struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap)
 	cmd->status = check_sgl(cmd, incap);
 	if (is_conflict)
 		cmd->status = NVME_SC_CMDID_CONFLICT | DNR;
+	if (cmd->fuse || c->fused_first || c->is_fused_failed) {
+		fused_arrived(cmd);
+		if (c->state == CONN_DEAD)
+			return NULL;
+	}
 	if (faults_active) {
 		struct fault_verdict v = fault_in(c, FAULT_CMD, cmd);
 
@@ -388,8 +398,11 @@ void cmd_done(struct cmd *cmd, uint16_t status)
 		return;
 	advance_sqhd(c);
 	tx_resp(c, cmd, cmd->cid, status, cmd->dw0, cmd->dw1, true);
-	if (c->state != CONN_DEAD)
-		cmd_put(cmd);
+	if (c->state == CONN_DEAD)
+		return;
+	if (cmd->fuse)
+		fused_done(cmd);
+	cmd_put(cmd);
 }
 
 void cmd_data_done(struct cmd *cmd, const void *data, uint32_t len, bool is_stable)

@@ -77,8 +77,9 @@ static enum control_result do_stats(struct client *k, char *args, char *err, siz
 static enum control_result do_conns(struct client *k, char *args, char *err, size_t errlen)
 {
 	for (struct conn *c = conns; c; c = c->next)
-		control_reply(k, "conn id=%llu qid=%d cntlid=%d peer=\"%s\" transport=%s outstanding=%u "
-		      "rx_cmd=%d tx=%llu hdgst=%d ddgst=%d", (unsigned long long)c->id,
+		control_reply(k, "conn id=%llu qid=%d cntlid=%d peer=\"%s\" transport=%s "
+		      "outstanding=%u rx_cmd=%d tx=%llu hdgst=%d ddgst=%d",
+		      (unsigned long long)c->id,
 		      c->ctrl ? c->qid : -1, c->ctrl ? c->ctrl->cntlid : -1, c->peer,
 		      c->is_mptcp ? "mptcp" : "tcp", c->nused, c->rx_cmd != NULL,
 		      (unsigned long long)c->tx.sent, c->hdgst, c->ddgst);

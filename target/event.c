@@ -16,6 +16,7 @@ static const struct {
 } kinds[EV_KINDS] = {
 	[EV_NS_CHANGED] = { 2, 0, 0x04, 8 },
 	[EV_ANA] = { 2, 3, 0x0c, 11 },
+	[EV_RESV] = { 6, 0, 0x80, 0xff },
 	[EV_DISCOVERY] = { 2, 0xf0, 0x70, 31 },
 };
 

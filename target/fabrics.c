@@ -32,6 +32,8 @@ void ctrls_reap(void)
 		dead_ctrls = ctrl->next;
 		free(ctrl->io);
 		free(ctrl->changed);
+		free(ctrl->notes);
+		free(ctrl->resv_masks);
 		free(ctrl);
 	}
 }

@@ -60,10 +60,16 @@ static const struct {
 	{ "disconnect", 0x7f, 8, -1 },
 	{ "log", 0x02, -1, 0 }, { "identify", 0x06, -1, 0 }, { "abort", 0x08, -1, 0 },
 	{ "setfeatures", 0x09, -1, 0 }, { "getfeatures", 0x0a, -1, 0 }, { "aer", 0x0c, -1, 0 },
-	{ "keepalive", 0x18, -1, 0 },
+	{ "keepalive", 0x18, -1, 0 }, { "nsmgmt", 0x0d, -1, 0 }, { "fwcommit", 0x10, -1, 0 },
+	{ "fwdownload", 0x11, -1, 0 }, { "selftest", 0x14, -1, 0 }, { "nsattach", 0x15, -1, 0 },
+	{ "format", 0x80, -1, 0 }, { "secsend", 0x81, -1, 0 }, { "secrecv", 0x82, -1, 0 },
+	{ "sanitize", 0x84, -1, 0 },
 	{ "flush", 0x00, -1, 1 }, { "write", 0x01, -1, 1 }, { "read", 0x02, -1, 1 },
 	{ "compare", 0x05, -1, 1 }, { "writezeroes", 0x08, -1, 1 }, { "dsm", 0x09, -1, 1 },
-	{ "verify", 0x0c, -1, 1 },
+	{ "verify", 0x0c, -1, 1 }, { "writeuncor", 0x04, -1, 1 }, { "copy", 0x19, -1, 1 },
+	{ "resvreg", 0x0d, -1, 1 }, { "resvreport", 0x0e, -1, 1 }, { "resvacq", 0x11, -1, 1 },
+	{ "resvrel", 0x15, -1, 1 }, { "zonesend", 0x79, -1, 1 }, { "zonerecv", 0x7a, -1, 1 },
+	{ "append", 0x7d, -1, 1 },
 };
 
 #define OFFSET_CID 0xffffffffu		/* depends on the PDU: see fault_run.c */

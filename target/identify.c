@@ -8,7 +8,14 @@
 _Static_assert(sizeof(struct nvme_id_ctrl) == 4096, "Identify Controller");
 _Static_assert(sizeof(struct nvme_id_ns) == 4096, "Identify Namespace");
 
-enum { ID_LEN = 4096, ID_CQT = 386 };
+enum {
+	ID_LEN = 4096, ID_CQT = 386,
+	ONCS = 1u << 0 | 1u << 1 |		/* Compare, Write Uncorrectable */
+	       1u << 2 | 1u << 3 |		/* DSM, Write Zeroes */
+	       1u << 4 | 1u << 5 |		/* Select in features, reservations */
+	       1u << 7 | 1u << 8,		/* Verify, Copy */
+	RESCAP = 0xfe,				/* every type, IEKEY; none survives power loss */
+};
 
 static void id_ctrl(struct cmd *cmd, struct nvme_id_ctrl *id)
 {
@@ -60,8 +67,10 @@ static void id_ctrl(struct cmd *cmd, struct nvme_id_ctrl *id)
 	id->cqes = 0x44;
 	id->nn = htole32(nn);
 	id->mnan = htole32(nn);
-	id->oncs = htole16(NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_DSM |
-			   NVME_CTRL_ONCS_WRITE_ZEROES | NVME_CTRL_ONCS_VERIFY);
+	id->oncs = htole16(ONCS);
+	id->fuses = htole16(1);			/* Compare and Write */
+	id->acwu = htole16(127);
+	id->ocfs = htole16(0xf);		/* Copy formats 0 to 3 */
 	id->vwc = opt.vwc ? 7 : 6;		/* NSID FFFFFFFFh allowed in Flush */
 	id->ofcs = htole16(1);			/* Disconnect */
 }
@@ -71,6 +80,10 @@ static void id_ns(const struct ns *ns, struct nvme_id_ns *id)
 	id->nsze = id->ncap = id->nuse = htole64(ns->blocks);
 	id->dlfeat = 1 | 1u << 3;		/* deallocated reads as zeroes; DEAC works */
 	id->nmic = 1;
+	id->rescap = RESCAP;
+	id->mssrl = htole16(ns->mssrl);
+	id->mcl = htole32(ns->mcl);
+	id->msrc = ns->msrc;
 	id->nsattr = ns->is_readonly ? 1 : 0;
 	id->anagrpid = htole32(ana_is_on ? ns->anagrp : 0);
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
@@ -167,6 +180,7 @@ static void exec_identify(struct cmd *cmd)
 			break;
 		}
 		out.indep.nmic = 1;
+		out.indep.rescap = RESCAP;
 		out.indep.anagrpid = htole32(ana_is_on ? ns->anagrp : 0);
 		out.indep.nsattr = ns->is_readonly ? 1 : 0;
 		out.indep.nstat = 1;		/* ready */

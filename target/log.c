@@ -30,7 +30,10 @@ static uint8_t *log_smart(size_t *len)
 static uint8_t *log_effects(size_t *len)
 {
 	static const uint8_t adm[] = { 0x02, 0x06, 0x08, 0x09, 0x0a, 0x0c, 0x18 };
-	static const uint8_t io[] = { 0x00, 0x01, 0x02, 0x05, 0x08, 0x09, 0x0c };
+	static const uint8_t io[] = {
+		0x00, 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0c, 0x0d, 0x0e, 0x11, 0x15, 0x19,
+	};
+	static const uint8_t changing[] = { 0x01, 0x04, 0x08, 0x09, 0x19 };
 	struct nvme_cmd_effects_log *l = calloc(1, sizeof(*l));
 
 	if (!l)
@@ -40,9 +43,8 @@ static uint8_t *log_effects(size_t *len)
 		l->acs[adm[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
 	for (size_t i = 0; i < sizeof(io); i++)
 		l->iocs[io[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
-	l->iocs[1] |= htole32(NVME_CMD_EFFECTS_LBCC);
-	l->iocs[8] |= htole32(NVME_CMD_EFFECTS_LBCC);
-	l->iocs[9] |= htole32(NVME_CMD_EFFECTS_LBCC);
+	for (size_t i = 0; i < sizeof(changing); i++)
+		l->iocs[changing[i]] |= htole32(NVME_CMD_EFFECTS_LBCC);
 	return (uint8_t *)l;
 }
 
@@ -94,6 +96,10 @@ static void exec_log(struct cmd *cmd)
 		is_known = ana_is_on;
 		log = log_ana(ctrl, sqe_dw(cmd, 10) >> 8 & 1, &len);
 		told = EV_ANA;
+		break;
+	case 0x80:
+		log = log_resv(ctrl, rae, &len);
+		told = EV_RESV;
 		break;
 	case 0x70:
 		log = log_discovery(cmd->conn, &len);

@@ -18,7 +18,8 @@ int ns_resize(struct ns *ns, uint64_t bytes)
 {
 	uint64_t blocks = bytes >> ns->lbads;
 
-	if (!blocks || (ns->kind == NS_MEM && bytes > ns->map_len) || ns->kind == NS_FILE)
+	if (!blocks || (ns->kind == NS_MEM && blocks > ns->map_len / ns->stride) ||
+	    ns->kind == NS_FILE)
 		return -EINVAL;
 	ns->blocks = blocks;
 	return 0;

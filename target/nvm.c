@@ -7,52 +7,63 @@
 
 enum { DSM_RANGE = 16, DSM_RANGES = 256, DSM_AD = 1u << 2, WZ_DEAC = 1u << 25 };
 
-static bool want_ns(struct cmd *cmd)
+struct ns *nvm_find_ns(struct cmd *cmd, uint32_t nsid, enum access access)
 {
 	const struct ctrl *ctrl = cmd->conn->ctrl;
+	struct ns *ns = ns_find(ctrl->subsys, nsid);
 
-	cmd->ns = ns_find(ctrl->subsys, sqe_dw(cmd, 1));
-	if (!cmd->ns)
+	if (!ns)
 		cmd->status = NVME_SC_INVALID_NS | DNR;
 	else if (ctrl->port->has_blocked)
-		cmd->status = ana_status(ctrl->port, cmd->ns);
-	return !cmd->status;
+		cmd->status = ana_status(ctrl->port, ns);
+	if (cmd->status)
+		return NULL;
+	if (access == WRITES && ns->is_readonly)
+		cmd->status = NVME_SC_NS_WRITE_PROTECTED | DNR;
+	else if ((ns->special & NS_RESERVED) && access != UNRESERVED &&
+		 resv_conflicts(cmd, ns, access))
+		cmd->status = NVME_SC_RESERVATION_CONFLICT | DNR;
+	return cmd->status ? NULL : ns;
 }
 
-static bool want_writable(struct cmd *cmd)
+static bool want_ns(struct cmd *cmd, enum access access)
 {
-	if (!cmd->ns->is_readonly)
-		return true;
-	cmd->status = NVME_SC_NS_WRITE_PROTECTED | DNR;
-	return false;
+	cmd->ns = nvm_find_ns(cmd, sqe_dw(cmd, 1), access);
+	return cmd->ns;
 }
 
 /* SLBA and NLB of the command, inside the namespace. */
-static bool want_range(struct cmd *cmd, uint64_t *bytes)
+static bool want_range(struct cmd *cmd)
 {
-	uint64_t slba = sqe_dw(cmd, 10) | (uint64_t)sqe_dw(cmd, 11) << 32;
-	uint32_t nlb = (sqe_dw(cmd, 12) & 0xffff) + 1;
-
-	if (slba >= cmd->ns->blocks || nlb > cmd->ns->blocks - slba) {
+	cmd->slba = sqe_dw(cmd, 10) | (uint64_t)sqe_dw(cmd, 11) << 32;
+	cmd->nlb = (sqe_dw(cmd, 12) & 0xffff) + 1;
+	if (cmd->slba >= cmd->ns->blocks || cmd->nlb > cmd->ns->blocks - cmd->slba) {
 		cmd->status = NVME_SC_LBA_RANGE | DNR;
 		return false;
 	}
-	cmd->ns_off = slba << cmd->ns->lbads;
-	*bytes = (uint64_t)nlb << cmd->ns->lbads;
+	cmd->ns_off = cmd->slba * cmd->ns->stride;
 	return true;
 }
 
 static bool want_transfer(struct cmd *cmd)
 {
+	const struct ctrl *ctrl = cmd->conn->ctrl;
 	uint64_t bytes;
 
-	if (!want_range(cmd, &bytes))
+	if (!want_range(cmd))
 		return false;
-	if (cmd->conn->ctrl->mdts && bytes > (uint64_t)PAGE << cmd->conn->ctrl->mdts) {
+	bytes = (uint64_t)cmd->nlb * cmd->ns->stride;
+	if (ctrl->mdts && bytes > (uint64_t)PAGE << ctrl->mdts) {
 		cmd->status = NVME_SC_INVALID_FIELD | DNR;
 		return false;
 	}
 	return cmd_want_len(cmd, (uint32_t)bytes);
+}
+
+/* Some of its blocks may not be read. */
+static bool hits_uncor(struct cmd *cmd)
+{
+	return (cmd->ns->special & NS_UNCOR) && range_hits(&cmd->ns->uncor, cmd->slba, cmd->nlb);
 }
 
 static void exec_read(struct cmd *cmd)
@@ -61,6 +72,10 @@ static void exec_read(struct cmd *cmd)
 	uint16_t status;
 	uint8_t *buf;
 
+	if (ns->special && hits_uncor(cmd)) {
+		cmd_done(cmd, STATUS_MEDIA(NVME_SC_READ_ERROR));
+		return;
+	}
 	if (ns->kind == NS_NULL || ns->kind == NS_MEM) {
 		/* With a digest payload is copied: bounded like a file's. */
 		if (cmd->conn->ddgst && tx_is_full(cmd->conn) && !cmd->conn->in_wait) {
@@ -101,6 +116,8 @@ static void exec_write(struct cmd *cmd)
 {
 	stats.writes++;
 	stats.write_bytes += cmd->len;
+	if (cmd->ns->special)
+		block_written(cmd->ns, cmd->slba, cmd->nlb);
 	if (!cmd->status)
 		cmd->status = flush_if_fua(cmd);
 	cmd_done(cmd, cmd->status);
@@ -108,6 +125,8 @@ static void exec_write(struct cmd *cmd)
 
 static void exec_compare(struct cmd *cmd)
 {
+	if (!cmd->status && hits_uncor(cmd))
+		cmd->status = STATUS_MEDIA(NVME_SC_READ_ERROR);
 	if (!cmd->status && cmd->is_mismatch)
 		cmd->status = STATUS_MEDIA(NVME_SC_COMPARE_FAILED) | DNR;
 	cmd_done(cmd, cmd->status);
@@ -126,9 +145,10 @@ static void exec_flush(struct cmd *cmd)
 
 static void exec_write_zeroes(struct cmd *cmd)
 {
-	uint64_t bytes = ((uint64_t)(sqe_dw(cmd, 12) & 0xffff) + 1) << cmd->ns->lbads;
+	uint64_t bytes = (uint64_t)cmd->nlb * cmd->ns->stride;
 	uint16_t status = ns_zero(cmd->ns, cmd->ns_off, bytes, sqe_dw(cmd, 12) & WZ_DEAC);
 
+	block_written(cmd->ns, cmd->slba, cmd->nlb);
 	if (!status)
 		status = flush_if_fua(cmd);
 	cmd_done(cmd, status);
@@ -136,7 +156,7 @@ static void exec_write_zeroes(struct cmd *cmd)
 
 static void exec_verify(struct cmd *cmd)
 {
-	cmd_done(cmd, 0);		/* the range was checked; there is nothing else to verify */
+	cmd_done(cmd, hits_uncor(cmd) ? STATUS_MEDIA(NVME_SC_READ_ERROR) : 0);
 }
 
 static void exec_dsm(struct cmd *cmd)
@@ -158,7 +178,8 @@ static void exec_dsm(struct cmd *cmd)
 		uint64_t nlb = nofi_get32(cmd->buf + i * DSM_RANGE + 4);
 		uint64_t slba = nofi_get64(cmd->buf + i * DSM_RANGE + 8);
 
-		status = ns_zero(ns, slba << ns->lbads, nlb << ns->lbads, true);
+		status = ns_zero(ns, slba * ns->stride, nlb * ns->stride, true);
+		block_written(ns, slba, nlb);
 	}
 	cmd_done(cmd, status);
 }
@@ -167,54 +188,91 @@ static void prepare_flush(struct cmd *cmd)
 {
 	cmd->exec = exec_flush;
 	if (sqe_dw(cmd, 1) != 0xffffffff)
-		want_ns(cmd);
+		want_ns(cmd, WRITES);
+	/* A read-only namespace has nothing to flush, and says so gladly. */
+	if (cmd->status == (NVME_SC_NS_WRITE_PROTECTED | DNR))
+		cmd->status = 0;
+}
+
+static void prepare_dsm(struct cmd *cmd)
+{
+	cmd->exec = exec_dsm;
+	if (!want_ns(cmd, WRITES))
+		return;
+	/* Linux sends a full list of 256 ranges, however few of them count. */
+	if (cmd->len < ((sqe_dw(cmd, 10) & 0xff) + 1) * DSM_RANGE ||
+	    cmd->len > DSM_RANGES * DSM_RANGE)
+		cmd->status = NVME_SC_SGL_INVALID_DATA | DNR;
+	else
+		cmd_alloc_buf(cmd);
+}
+
+/* Half of a fused command: its data is kept until the other half is here. */
+static void prepare_fused(struct cmd *cmd)
+{
+	if (cmd->status)
+		return;
+	cmd->exec = exec_fused;
+	if (cmd->nlb > cmd->ns->acwu + 1u)
+		cmd->status = NVME_SC_AWU_EXCEEDED | DNR;
+	else
+		cmd_alloc_buf(cmd);
 }
 
 void nvm_prepare(struct cmd *cmd)
 {
-	uint64_t bytes;
-
 	switch (cmd->opc) {
 	case nvme_cmd_read:
 		cmd->exec = exec_read;
-		if (want_ns(cmd))
+		if (want_ns(cmd, READS))
 			want_transfer(cmd);
 		return;
 	case nvme_cmd_write:
 		cmd->exec = exec_write;
 		cmd->sink = SINK_WRITE;
-		if (want_ns(cmd) && want_writable(cmd))
+		if (want_ns(cmd, WRITES))
 			want_transfer(cmd);
+		if (cmd->fuse)
+			prepare_fused(cmd);
 		return;
 	case nvme_cmd_compare:
 		cmd->exec = exec_compare;
 		cmd->sink = SINK_COMPARE;
-		if (want_ns(cmd))
+		if (want_ns(cmd, READS))
 			want_transfer(cmd);
+		if (cmd->fuse)
+			prepare_fused(cmd);
 		return;
 	case nvme_cmd_flush:
 		prepare_flush(cmd);
 		return;
 	case nvme_cmd_write_zeroes:
 		cmd->exec = exec_write_zeroes;
-		if (want_ns(cmd) && want_writable(cmd))
-			want_range(cmd, &bytes);
+		if (want_ns(cmd, WRITES))
+			want_range(cmd);
+		return;
+	case nvme_cmd_write_uncor:
+		cmd->exec = exec_write_uncorrectable;
+		if (want_ns(cmd, WRITES))
+			want_range(cmd);
 		return;
 	case nvme_cmd_verify:
 		cmd->exec = exec_verify;
-		if (want_ns(cmd))
-			want_range(cmd, &bytes);
+		if (want_ns(cmd, READS))
+			want_range(cmd);
 		return;
 	case nvme_cmd_dsm:
-		cmd->exec = exec_dsm;
-		if (!want_ns(cmd) || !want_writable(cmd))
-			return;
-		/* Linux sends a full list of 256 ranges, however few of them count. */
-		if (cmd->len < ((sqe_dw(cmd, 10) & 0xff) + 1) * DSM_RANGE ||
-		    cmd->len > DSM_RANGES * DSM_RANGE)
-			cmd->status = NVME_SC_SGL_INVALID_DATA | DNR;
-		else
-			cmd_alloc_buf(cmd);
+		prepare_dsm(cmd);
+		return;
+	case nvme_cmd_copy:
+		if (want_ns(cmd, WRITES))
+			copy_prepare(cmd);
+		return;
+	case nvme_cmd_resv_register:
+	case nvme_cmd_resv_report:
+	case nvme_cmd_resv_acquire:
+	case nvme_cmd_resv_release:
+		resv_prepare(cmd);
 		return;
 	}
 	cmd->status = NVME_SC_INVALID_OPCODE | DNR;

@@ -154,6 +154,20 @@ static int open_file(struct ns *ns, const char *path, char *err, size_t errlen, 
 	return 0;
 }
 
+/* MSSRL:MCL:MSRC, all as the host sees them but MSRC, which is 1's based here. */
+static bool parse_copy(struct ns *ns, const char *s)
+{
+	unsigned int mssrl, mcl, msrc;
+
+	if (sscanf(s, "%u:%u:%u", &mssrl, &mcl, &msrc) != 3 || !mssrl || mssrl > 0xffff ||
+	    mcl < mssrl || mcl > 65536 || !msrc || msrc > 256)
+		return false;
+	ns->mssrl = (uint16_t)mssrl;
+	ns->mcl = mcl;
+	ns->msrc = (uint8_t)(msrc - 1);
+	return true;
+}
+
 static bool parse_ns_option(struct ns *ns, const char *t, unsigned int *given)
 {
 	uint64_t v;
@@ -175,6 +189,8 @@ static bool parse_ns_option(struct ns *ns, const char *t, unsigned int *given)
 		ns->anagrp = (uint32_t)v;
 		return true;
 	}
+	if (!strncmp(t, "copy=", 5))
+		return parse_copy(ns, t + 5);
 	if (!strncmp(t, "uuid=", 5)) {
 		*given |= GIVEN_UUID;
 		return parse_hex(t + 5, ns->uuid, sizeof(ns->uuid));
@@ -227,6 +243,8 @@ static void ns_free(struct ns *ns)
 		close(ns->fd);
 	if (ns->map)
 		munmap(ns->map, ns->map_len);
+	range_clear(&ns->uncor);
+	resv_free(ns);
 	free(ns);
 }
 
@@ -280,7 +298,7 @@ void ns_remove(struct ns *ns)
 
 static int map_memory(struct ns *ns, char *err, size_t errlen)
 {
-	ns->map_len = ns->blocks << ns->lbads;
+	ns->map_len = ns->blocks * ns->stride;
 	ns->map = mmap(NULL, ns->map_len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (ns->map != MAP_FAILED)
@@ -308,6 +326,10 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 	ns->lbads = 12;
 	ns->anagrp = 1;
 	ns->fd = -1;
+	ns->mssrl = 1024;
+	ns->mcl = 8192;
+	ns->msrc = 127;
+	ns->acwu = 127;
 	arg = strchr(copy, ':');
 	if (!arg)
 		goto bad_spec;
@@ -339,7 +361,8 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 	} else {
 		goto bad_spec;
 	}
-	ns->blocks = bytes >> ns->lbads;
+	ns->stride = 1u << ns->lbads;
+	ns->blocks = bytes / ns->stride;
 	if (!ns->blocks || bytes > (1ull << 60)) {
 		snprintf(err, errlen, "namespace '%s' has an unusable size", spec);
 		goto fail;

@@ -54,6 +54,17 @@ enum ns_kind { NS_MEM, NS_FILE, NS_NULL };
 /* Why a command may not simply move bytes; one test keeps the usual path short. */
 enum ns_special {
 	NS_PRIVATE = 1u << 0,		/* not attached to every host */
+	NS_UNCOR = 1u << 1,		/* has blocks that were made unreadable */
+	NS_RESERVED = 1u << 2,		/* a reservation is held */
+};
+
+struct range {				/* of blocks */
+	uint64_t start, end;
+};
+
+struct range_set {
+	struct range *v;
+	unsigned int n, cap;
 };
 
 struct ns {
@@ -64,7 +75,14 @@ struct ns {
 	enum ns_kind kind;
 	uint8_t lbads;			/* log2 of the block size: 9 or 12 */
 	bool is_readonly;
+	uint32_t stride;		/* bytes of a block on the medium */
 	uint64_t blocks;
+	struct range_set uncor;		/* unreadable until they are written */
+	uint16_t mssrl;			/* Copy: blocks of one range, of all, ranges less one */
+	uint32_t mcl;
+	uint8_t msrc;
+	uint8_t acwu;			/* blocks of Compare and Write, less one */
+	struct resv *resv;		/* registrations, NULL: never any */
 	uint8_t *map;			/* NS_MEM: the whole namespace, NORESERVE */
 	size_t map_len;			/* what map was mapped with: a resize stays below */
 	int fd;				/* NS_FILE */
@@ -164,6 +182,9 @@ struct cmd {
 	bool is_muted;			/* a fault dropped it: no answer, data discarded */
 	bool is_mismatch;		/* SINK_COMPARE found a difference */
 	bool is_waiting;		/* on the wait list for output room */
+	uint8_t fuse;			/* 1 first, 2 second half of a fused command */
+	bool is_fused_ready;		/* waits for nothing but the other half */
+	struct cmd *mate;		/* the other half */
 	uint32_t delay_ms;		/* a fault: execute so much later */
 	uint8_t dir;			/* bits 1:0 of the opcode: 1 to controller, 2 to host */
 	enum sink sink;
@@ -174,6 +195,8 @@ struct cmd {
 	uint32_t dw0, dw1;		/* of the CQE */
 	struct ns *ns;
 	uint64_t ns_off;		/* bytes into the namespace */
+	uint64_t slba;			/* of commands with a range */
+	uint32_t nlb;			/* blocks, 1's based */
 	uint8_t *buf;			/* SINK_BUF, .len bytes */
 	struct r2t r2t[MAX_R2T];
 	struct timer timer;		/* fault delay */
@@ -297,6 +320,8 @@ struct conn {
 	uint32_t nused;
 	struct cmd *wait_head, **wait_tail;	/* reads waiting for output room */
 	bool in_wait;
+	struct cmd *fused_first;	/* came last, its second half is to come next */
+	bool is_fused_failed;		/* … or it is over already */
 
 	struct tx tx;
 	struct conn_fault fault;
@@ -354,7 +379,7 @@ void tx_resp(struct conn *c, struct cmd *cmd, uint16_t cid, uint16_t status, uin
 void tx_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, uint32_t len);
 
 /* ---- event.c: what hosts are told by Async Event Requests ---- */
-enum event_kind { EV_NS_CHANGED, EV_ANA, EV_DISCOVERY, EV_KINDS };
+enum event_kind { EV_NS_CHANGED, EV_ANA, EV_DISCOVERY, EV_RESV, EV_KINDS };
 
 struct ctrl_events {
 	uint32_t pending;		/* 1 << kind: happened, not told yet */
@@ -388,6 +413,14 @@ struct ctrl {
 	struct ctrl_events ev;
 	uint32_t *changed;		/* log 04h: NSIDs, sorted */
 	unsigned int nchanged;		/* above CHANGED_NS_MAX: too many to list */
+	struct resv_note *notes;	/* log 80h, oldest first */
+	unsigned int nnotes;
+	uint64_t note_count;		/* log page count of the last one */
+	struct resv_mask {
+		uint32_t nsid;
+		uint8_t mask;
+	} *resv_masks;			/* FID 82h */
+	unsigned int nresv_masks;
 };
 
 void fabrics_prepare(struct cmd *cmd);
@@ -406,7 +439,7 @@ void abort_aers(struct ctrl *ctrl);
 /* Completes an armed AER. false: none armed. */
 bool ctrl_event(struct ctrl *ctrl, uint8_t type, uint8_t info, uint8_t lid);
 void ctrl_notify(struct ctrl *ctrl, enum event_kind kind);
-void ctrl_log_read(struct ctrl *ctrl, enum event_kind kind);	/* the host read the kind's log */
+void ctrl_log_read(struct ctrl *ctrl, enum event_kind kind);	/* the host read its log */
 void ctrl_ns_changed(struct ctrl *ctrl, uint32_t nsid);
 void subsys_ns_changed(struct subsys *s, uint32_t nsid);
 uint8_t *log_ns_changed(struct ctrl *ctrl, bool is_kept, size_t *len);
@@ -430,6 +463,37 @@ void admin_prepare(struct cmd *cmd);
 void identify_prepare(struct cmd *cmd);
 void log_prepare(struct cmd *cmd);
 void nvm_prepare(struct cmd *cmd);
+
+enum access { READS, WRITES, UNRESERVED /* what reservations do not forbid */ };
+
+/* The namespace nsid as this command may see it; NULL and cmd->status. */
+struct ns *nvm_find_ns(struct cmd *cmd, uint32_t nsid, enum access access);
+
+/* ---- fused.c ---- */
+void fused_arrived(struct cmd *cmd);
+void fused_done(struct cmd *cmd);
+void exec_fused(struct cmd *cmd);
+
+/* ---- block.c, copy.c ---- */
+uint16_t block_read(struct ns *ns, uint64_t slba, uint32_t nlb, uint8_t *out);
+uint16_t block_write(struct ns *ns, uint64_t slba, uint32_t nlb, const uint8_t *in);
+void block_written(struct ns *ns, uint64_t slba, uint64_t nlb);
+void exec_write_uncorrectable(struct cmd *cmd);
+void copy_prepare(struct cmd *cmd);
+
+/* ---- range.c ---- */
+bool range_hits(const struct range_set *s, uint64_t start, uint64_t n);
+bool range_add(struct range_set *s, uint64_t start, uint64_t n);
+bool range_del(struct range_set *s, uint64_t start, uint64_t n);
+void range_clear(struct range_set *s);
+
+/* ---- resv.c ---- */
+void resv_prepare(struct cmd *cmd);
+bool resv_conflicts(const struct cmd *cmd, const struct ns *ns, enum access access);
+void resv_free(struct ns *ns);
+uint8_t *log_resv(struct ctrl *ctrl, bool is_kept, size_t *len);
+void resv_set_mask(struct cmd *cmd);
+void resv_get_mask(struct cmd *cmd);
 
 /* ---- subsys.c ---- */
 struct subsys *subsys_new(const char *nqn, char *err, size_t errlen);
@@ -456,7 +520,7 @@ bool ns_equal(struct ns *ns, uint64_t off, const void *data, uint32_t len, uint1
 struct listener {
 	struct io io;
 	struct listener *next;
-	unsigned int index;		/* from 1, in the order of --listen; the smallest free one */
+	unsigned int index;		/* from 1; a new port gets the smallest free one */
 	uint16_t portid;
 	char addr[64];
 	char port[8];

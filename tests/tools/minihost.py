@@ -279,12 +279,15 @@ class Queue:
 class Host:
     """An association: admin queue, enabled, and I/O queues on demand."""
 
-    def __init__(self, addr, nqn=DEFAULT_NQN, kato=0, cattr=0, **kw):
+    def __init__(self, addr, nqn=DEFAULT_NQN, kato=0, cattr=0, hostnqn=HOST_NQN, hostid=HOST_ID,
+                 cc=0x460001, **kw):
         self.addr, self.nqn, self.kw, self.cattr = addr, nqn, kw, cattr
+        self.hostnqn, self.hostid = hostnqn, hostid
         self.admin = Queue(addr, **kw)
-        self.cntlid = self.admin.connect(nqn=nqn, kato=kato) & 0xFFFF
+        self.cntlid = self.admin.connect(nqn=nqn, kato=kato, hostnqn=hostnqn,
+                                         hostid=hostid) & 0xFFFF
         self.cap = self.admin.prop_get(0, 8)
-        self.admin.enable()
+        self.admin.enable(cc)
         self.id = self.admin.identify(1)
         self.ioccsz = struct.unpack_from("<I", self.id, 1792)[0] * 16 - 64
         self.queues = []
@@ -293,7 +296,8 @@ class Host:
         q = Queue(self.addr, **self.kw)
         q.ioccsz = self.ioccsz
         qid = qid or len(self.queues) + 1
-        q.connect(qid, self.nqn, sqsize, self.cntlid, cattr=self.cattr, **kw)
+        q.connect(qid, self.nqn, sqsize, self.cntlid, cattr=self.cattr, hostnqn=self.hostnqn,
+                  hostid=self.hostid, **kw)
         self.queues.append(q)
         return q
 
