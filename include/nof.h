@@ -939,6 +939,12 @@ enum nof_ns_feature {
 	NOF_NS_SHARED = 1u << 5,		/* other controllers may reach it */
 	NOF_NS_DEALLOC_ZEROES = 1u << 6,	/* deallocated blocks read as zeroes */
 	NOF_NS_WRITE_ZEROES_DEAC = 1u << 7,	/* write zeroes may deallocate */
+	NOF_NS_VERIFY = 1u << 8,
+	NOF_NS_WRITE_UNCORRECTABLE = 1u << 9,
+	NOF_NS_COPY = 1u << 10,
+	NOF_NS_COMPARE_WRITE = 1u << 11,	/* compare and write, fused */
+	NOF_NS_RESERVATIONS = 1u << 12,
+	NOF_NS_ZONE_APPEND = 1u << 13,
 };
 
 struct nof_ns_info {
@@ -1018,6 +1024,8 @@ enum nof_io_flag {
 	NOF_IO_DEALLOCATE = 1u << 2,	/* write zeroes: deallocate if possible (DEAC) */
 	NOF_IO_LBA = 1u << 3,		/* offset, and the length where no buffer is given, count
 					   logical blocks instead of bytes */
+	NOF_IO_ATOMIC = 1u << 5,	/* write: EMSGSIZE unless it is one command that is written
+					   all or not at all, also when power fails */
 };
 
 NOF_API int nof_read(struct nof_chan *chan, void *buf, size_t len, uint64_t offset, uint32_t flags,
@@ -1060,6 +1068,295 @@ NOF_API int nof_pflush(struct nof_chan *chan);
 NOF_API int nof_pwrite_zeroes(struct nof_chan *chan, uint64_t len, uint64_t offset,
 			      uint32_t flags);
 NOF_API int nof_pdeallocate(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags);
+
+/* ------------------------------------------------------------------------
+ * More commands of the NVM command set
+ *
+ * As in section I/O: bytes, or blocks with NOF_IO_LBA; split by the limits that the
+ * controller has for each; EOPNOTSUPP with a sentence when it lacks the command. p
+ * names wait.
+ *
+ * Thread: the channel's loop's.
+ * ------------------------------------------------------------------------ */
+
+/* Lets the controller read the medium and check it, without moving data (Verify). */
+NOF_API int nof_verify(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags,
+		       nof_done_fn *done, void *arg);
+NOF_API int nof_pverify(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags);
+
+/* Makes reading fail until it is written again (Write Uncorrectable). */
+NOF_API int nof_write_uncorrectable(struct nof_chan *chan, uint64_t len, uint64_t offset,
+				    uint32_t flags, nof_done_fn *done, void *arg);
+NOF_API int nof_pwrite_uncorrectable(struct nof_chan *chan, uint64_t len, uint64_t offset,
+				     uint32_t flags);
+
+struct nof_copy_range {
+	uint64_t offset;		/* bytes, or blocks with NOF_IO_LBA */
+	uint64_t length;
+};
+
+/*
+ * Copies ranges of the namespace, one behind the other, to offset, inside the
+ * controller (Copy). Split by MSSRL, MSRC and MCL; the commands run one after the other,
+ * in order. The ranges must not overlap the destination (EINVAL) and stay the library's
+ * until the callback.
+ */
+NOF_API int nof_copy(struct nof_chan *chan, const struct nof_copy_range *ranges, size_t n,
+		     uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg);
+NOF_API int nof_pcopy(struct nof_chan *chan, const struct nof_copy_range *ranges, size_t n,
+		      uint64_t offset, uint32_t flags);
+
+/*
+ * Writes data where the medium holds expected, as one atomic step (Compare and Write,
+ * fused): EILSEQ when it holds something else, and then nothing is written. Never
+ * split: EMSGSIZE when len exceeds what the controller does atomically (or one command).
+ */
+NOF_API int nof_compare_write(struct nof_chan *chan, const void *expected, const void *data,
+			      size_t len, uint64_t offset, uint32_t flags, nof_done_fn *done,
+			      void *arg);
+NOF_API int nof_pcompare_write(struct nof_chan *chan, const void *expected, const void *data,
+			       size_t len, uint64_t offset, uint32_t flags);
+
+/*
+ * Any I/O command in raw form, to the channel's namespace (cmd->nsid: its NSID, or 0 for
+ * it, or FFFFFFFFh where the command allows that): as one command, never split and, once
+ * sent, never sent again. Fusing, data pointer and identifier are the library's;
+ * Fabrics commands are refused (EPERM). Metadata travels inside the data, as part of each
+ * block. cmd is copied, its data is not; cmd->timeout_ms must be 0. completion.result: DW1:DW0.
+ */
+NOF_API int nof_io_passthru(struct nof_chan *chan, const struct nof_passthru *cmd,
+			    nof_done_fn *done, void *arg);
+NOF_API int nof_pio_passthru(struct nof_chan *chan, const struct nof_passthru *cmd,
+			     uint64_t *result);
+
+/* ------------------------------------------------------------------------
+ * Metadata and protection information
+ *
+ * A namespace whose format has metadata keeps that many bytes with each block
+ * (nof_ns_info.metadata_size); over fabrics they travel behind the block's data. Where
+ * they are protection information and nothing else, nof_read(), nof_write() and the like
+ * work as usual: the controller makes and checks it (PRACT). Everything else is here.
+ *
+ * Thread: the channel's loop's.
+ * ------------------------------------------------------------------------ */
+
+enum nof_pi_mode {
+	NOF_PI_CALLER,		/* metadata is the caller's, and moved as it is */
+	NOF_PI_LIBRARY,		/* the library computes protection information of writes and
+				   checks that of reads; the rest of the metadata is the caller's */
+	NOF_PI_CONTROLLER,	/* PRACT: inserted and checked by the controller */
+};
+
+enum nof_pi_check {
+	NOF_PI_GUARD = 1u << 0,
+	NOF_PI_APP_TAG = 1u << 1,
+	NOF_PI_REF_TAG = 1u << 2,
+	NOF_PI_STORAGE_TAG = 1u << 3,
+};
+
+struct nof_pi {
+	size_t size;		/* in: sizeof the struct */
+	enum nof_pi_mode mode;
+	uint32_t check;		/* enum nof_pi_check: what the controller checks, on reads
+				   and writes, and with NOF_PI_LIBRARY also the library on reads */
+	uint16_t app_tag;	/* written; expected where app_tag_mask has ones */
+	uint16_t app_tag_mask;
+	uint64_t ref_tag;	/* of the first block; type 1: not used, the block's number */
+	uint64_t storage_tag;	/* of formats that have one */
+};
+
+/*
+ * Read and write with metadata: md holds metadata_size bytes for each block and md_len is exactly
+ * so much; NULL and 0 where the library or the controller has all of it, which is when
+ * metadata_size is that of the protection information and mode is not NOF_PI_CALLER.
+ * Lengths and offsets count the blocks' data only. ENOTSUP: a namespace without metadata
+ * (or, for modes other than NOF_PI_CALLER, without protection information). A tag or guard that
+ * the library finds wrong ends a read with EILSEQ and a sentence that names the block; what
+ * was read is in the buffers then. pi is copied.
+ */
+NOF_API int nof_readv_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt, void *md,
+			 size_t md_len, uint64_t offset, uint32_t flags, const struct nof_pi *pi,
+			 nof_done_fn *done, void *arg);
+NOF_API int nof_writev_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt,
+			  const void *md, size_t md_len, uint64_t offset, uint32_t flags,
+			  const struct nof_pi *pi, nof_done_fn *done, void *arg);
+NOF_API int nof_preadv_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt, void *md,
+			  size_t md_len, uint64_t offset, uint32_t flags,
+			  const struct nof_pi *pi);
+NOF_API int nof_pwritev_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt,
+			   const void *md, size_t md_len, uint64_t offset, uint32_t flags,
+			   const struct nof_pi *pi);
+
+/* ------------------------------------------------------------------------
+ * Reservations (NVMe 2.0, 8.19)
+ *
+ * A host registers a key with a namespace, and one of the registrants may hold a
+ * reservation that keeps others from writing, or from access at all. What others do
+ * to them comes as NOF_EVENT_RESERVATION. EOPNOTSUPP without ONCS bit 5; EBADE is a
+ * reservation conflict.
+ *
+ * Thread: the channel's loop's.
+ * ------------------------------------------------------------------------ */
+
+enum nof_resv_type {
+	NOF_RESV_NONE,
+	NOF_RESV_WRITE_EXCLUSIVE,
+	NOF_RESV_EXCLUSIVE_ACCESS,
+	NOF_RESV_WRITE_EXCLUSIVE_REG,		/* registrants may write */
+	NOF_RESV_EXCLUSIVE_ACCESS_REG,		/* registrants have access */
+	NOF_RESV_WRITE_EXCLUSIVE_ALL,		/* and all of them hold it */
+	NOF_RESV_EXCLUSIVE_ACCESS_ALL,
+};
+
+enum nof_resv_flag {
+	NOF_RESV_IGNORE_KEY = 1u << 0,		/* the current key is not checked (IEKEY) */
+	NOF_RESV_PERSIST = 1u << 1,		/* register: survive power loss (PTPL) */
+	NOF_RESV_NO_PERSIST = 1u << 2,
+};
+
+enum nof_resv_register_action {
+	NOF_RESV_REGISTER,			/* new_key */
+	NOF_RESV_UNREGISTER,			/* key */
+	NOF_RESV_REPLACE,			/* key by new_key */
+};
+
+NOF_API int nof_resv_register(struct nof_chan *chan, enum nof_resv_register_action action,
+			      uint64_t key, uint64_t new_key, uint32_t flags, nof_done_fn *done,
+			      void *arg);
+NOF_API int nof_presv_register(struct nof_chan *chan, enum nof_resv_register_action action,
+			       uint64_t key, uint64_t new_key, uint32_t flags);
+
+enum nof_resv_acquire_action {
+	NOF_RESV_ACQUIRE,
+	NOF_RESV_PREEMPT,			/* unregister those with preempt_key */
+	NOF_RESV_PREEMPT_ABORT,			/* and abort their commands */
+};
+
+/* key: the caller's registered one. */
+NOF_API int nof_resv_acquire(struct nof_chan *chan, enum nof_resv_acquire_action action,
+			     enum nof_resv_type type, uint64_t key, uint64_t preempt_key,
+			     uint32_t flags, nof_done_fn *done, void *arg);
+NOF_API int nof_presv_acquire(struct nof_chan *chan, enum nof_resv_acquire_action action,
+			      enum nof_resv_type type, uint64_t key, uint64_t preempt_key,
+			      uint32_t flags);
+
+enum nof_resv_release_action {
+	NOF_RESV_RELEASE,			/* of the type that is held */
+	NOF_RESV_CLEAR,				/* the reservation and all registrations */
+};
+
+NOF_API int nof_resv_release(struct nof_chan *chan, enum nof_resv_release_action action,
+			     enum nof_resv_type type, uint64_t key, uint32_t flags,
+			     nof_done_fn *done, void *arg);
+NOF_API int nof_presv_release(struct nof_chan *chan, enum nof_resv_release_action action,
+			      enum nof_resv_type type, uint64_t key, uint32_t flags);
+
+struct nof_resv_status {
+	size_t size;			/* in: sizeof the struct */
+	uint32_t generation;
+	enum nof_resv_type type;
+	bool is_persistent;		/* through power loss */
+	uint32_t registrants;		/* how many there are: may be more than were stored */
+};
+
+struct nof_registrant {
+	uint16_t cntlid;		/* FFFFh: a controller that does not exist now */
+	bool is_holder;
+	uint64_t key;
+	uint8_t hostid[16];		/* 8 bytes with controllers that have short ones */
+};
+
+/*
+ * Status and at most max registrants (more than one command holds are not read); the number that
+ * was stored is completion.result. Both places are the library's until the callback, and
+ * untouched on failure.
+ */
+NOF_API int nof_resv_report(struct nof_chan *chan, struct nof_resv_status *status,
+			    struct nof_registrant *regs, uint32_t max, nof_done_fn *done,
+			    void *arg);
+/* Returns how many it stored. */
+NOF_API int nof_presv_report(struct nof_chan *chan, struct nof_resv_status *status,
+			     struct nof_registrant *regs, uint32_t max);
+
+/* ------------------------------------------------------------------------
+ * Zones (ZNS command set, nof_ns_info.csi 2)
+ *
+ * Zones are named by their first block, and all positions are in blocks. Reading
+ * and writing are those of section I/O; a write has to begin at the zone's write
+ * pointer, and a request must not be so large that it is split into commands that
+ * overtake each other: nof_zone_append() has no such worries. ENOTSUP on namespaces
+ * without zones.
+ *
+ * Thread: the channel's loop's.
+ * ------------------------------------------------------------------------ */
+
+enum nof_zone_state {
+	NOF_ZONE_EMPTY = 1,
+	NOF_ZONE_IMPLICIT_OPEN = 2,
+	NOF_ZONE_EXPLICIT_OPEN = 3,
+	NOF_ZONE_CLOSED = 4,
+	NOF_ZONE_READ_ONLY = 13,
+	NOF_ZONE_FULL = 14,
+	NOF_ZONE_OFFLINE = 15,
+};
+
+struct nof_zone {
+	uint64_t start;			/* first block */
+	uint64_t capacity;		/* blocks that can be written */
+	uint64_t write_pointer;		/* next block; UINT64_MAX where there is none */
+	uint8_t state;			/* enum nof_zone_state */
+	uint8_t type;			/* 2: sequential write required */
+	uint8_t attributes;		/* ZA: b0 finished by controller, b1 finish and b2 reset
+					   recommended, b7 has an extension */
+	uint8_t attribute_info;
+};
+
+enum nof_zone_filter {
+	NOF_ZONES_ALL,
+	NOF_ZONES_EMPTY,
+	NOF_ZONES_IMPLICIT_OPEN,
+	NOF_ZONES_EXPLICIT_OPEN,
+	NOF_ZONES_CLOSED,
+	NOF_ZONES_FULL,
+	NOF_ZONES_READ_ONLY,
+	NOF_ZONES_OFFLINE,
+};
+
+/*
+ * Zones from the one that holds block lba on, at most max, in as many commands as it
+ * takes; their number is completion.result. What the target says is checked: EPROTO.
+ * zones is the library's until the callback.
+ */
+NOF_API int nof_zone_report(struct nof_chan *chan, uint64_t lba, enum nof_zone_filter filter,
+			    struct nof_zone *zones, uint32_t max, nof_done_fn *done, void *arg);
+/* Returns how many it stored. */
+NOF_API int nof_pzone_report(struct nof_chan *chan, uint64_t lba, enum nof_zone_filter filter,
+			     struct nof_zone *zones, uint32_t max);
+
+enum nof_zone_action {
+	NOF_ZONE_CLOSE = 1,
+	NOF_ZONE_FINISH = 2,
+	NOF_ZONE_OPEN = 3,
+	NOF_ZONE_RESET = 4,		/* its data is gone */
+	NOF_ZONE_OFFLINE_NOW = 5,	/* a read only zone: its data is gone for ever */
+};
+
+#define NOF_ZONE_EVERY UINT64_MAX	/* all zones that are in a suitable state */
+
+/* What is done to the zone that starts at block zone, or to NOF_ZONE_EVERY. */
+NOF_API int nof_zone_mgmt(struct nof_chan *chan, uint64_t zone, enum nof_zone_action action,
+			  nof_done_fn *done, void *arg);
+NOF_API int nof_pzone_mgmt(struct nof_chan *chan, uint64_t zone, enum nof_zone_action action);
+
+/*
+ * Writes len bytes at the write pointer of the zone that starts at block zone:
+ * completion.result is the block where they are. Never split: EMSGSIZE above
+ * nof_ns_info.max_append. EOPNOTSUPP where the effects log says the command is missing.
+ */
+NOF_API int nof_zone_append(struct nof_chan *chan, const void *buf, size_t len, uint64_t zone,
+			    uint32_t flags, nof_done_fn *done, void *arg);
+NOF_API int nof_pzone_append(struct nof_chan *chan, const void *buf, size_t len, uint64_t zone,
+			     uint32_t flags, uint64_t *lba);
 
 /* ------------------------------------------------------------------------
  * Transport: what a queue's connection really is

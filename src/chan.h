@@ -112,6 +112,18 @@ struct nof_chan {
 					   under way */
 };
 
+/* io.c: is it on the namespace, and writable? −ERANGE, −EROFS as the public call's failure. */
+int nofi_io_check_place(const struct nofi_ns_ident *ns, const char *name, bool is_write,
+			uint64_t slba, uint64_t blocks);
+/* io.c: at most max blocks and not across an atomic boundary? −EMSGSIZE. */
+int nofi_io_check_atomic(const struct nofi_ns_ident *ns, const char *name, uint32_t max,
+			 uint64_t slba, uint64_t blocks);
+
+/* cmd_raw.c: parts of commands, and a request that completes without one. */
+void nofi_io_put_lba(struct nofi_io_cmd *cmd, uint64_t lba);
+void nofi_io_put_prinfo(struct nofi_io_cmd *cmd, const struct nofi_ns_ident *ns, uint64_t lba);
+int nofi_io_nothing(struct nof_chan *chan, const char *name, nof_done_fn *done, void *arg);
+
 /*
  * io_send.c: from requests to commands and back. A request from nofi_io_get() is either
  * submitted, or completed by nofi_io_instant(), or given back.

@@ -21,6 +21,8 @@ static const char *op_name(enum nofi_opcode opcode)
 	case NOFI_OP_COMPARE: return "compare";
 	case NOFI_OP_WRITE_ZEROES: return "write zeroes";
 	case NOFI_OP_DSM: return "deallocate";
+	case NOFI_OP_VERIFY: return "verify";
+	case NOFI_OP_WRITE_UNCOR: return "write uncorrectable";
 	}
 	return "command";
 }
@@ -41,37 +43,87 @@ static uint32_t cdw12_of(uint32_t flags)
 	return (flags & NOF_IO_FUA ? CDW12_FUA : 0) | (flags & NOF_IO_LR ? CDW12_LR : 0);
 }
 
+static bool has_data(enum nofi_opcode opcode)
+{
+	return opcode == NOFI_OP_READ || opcode == NOFI_OP_WRITE || opcode == NOFI_OP_COMPARE;
+}
+
+static uint32_t known_flags(enum nofi_opcode opcode)
+{
+	switch (opcode) {
+	case NOFI_OP_DSM:
+	case NOFI_OP_WRITE_UNCOR:
+		return NOF_IO_LBA;
+	case NOFI_OP_WRITE_ZEROES:
+		return NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR | NOF_IO_DEALLOCATE;
+	case NOFI_OP_WRITE:
+		return NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR | NOF_IO_ATOMIC;
+	default:
+		return NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR;
+	}
+}
+
 /* Checks the place of a request on the namespace; bytes → blocks. */
 static int check_range(const struct nofi_ns_ident *ns, enum nofi_opcode opcode, uint64_t len,
 		       uint64_t offset,
 		       uint32_t flags, uint64_t *slba, uint64_t *blocks)
 {
 	uint64_t mask = (1ull << ns->lba_shift) - 1;
-	bool has_data = opcode != NOFI_OP_WRITE_ZEROES && opcode != NOFI_OP_DSM;
 	bool is_lba = flags & NOF_IO_LBA;
-	uint32_t known = NOF_IO_LBA | (opcode == NOFI_OP_DSM ? 0u : NOF_IO_FUA | NOF_IO_LR) |
-			 (opcode == NOFI_OP_WRITE_ZEROES ? NOF_IO_DEALLOCATE : 0u);
+	uint32_t unknown = flags & ~known_flags(opcode);
 
-	if (flags & ~known)
+	if (unknown)
 		return nofi_fail(-EINVAL, "%s: flags %#x are not defined for it", op_name(opcode),
-				 flags & ~known);
-	if ((!is_lba && (offset & mask)) || ((has_data || !is_lba) && (len & mask)))
+				 unknown);
+	if ((!is_lba && (offset & mask)) || ((has_data(opcode) || !is_lba) && (len & mask)))
 		return nofi_fail(-EINVAL, "%s: offset %llu and length %llu must be multiples of "
 				 "the namespace's block size, %u bytes", op_name(opcode),
 				 (unsigned long long)offset, (unsigned long long)len,
 				 1u << ns->lba_shift);
 	*slba = is_lba ? offset : offset >> ns->lba_shift;
-	*blocks = is_lba && !has_data ? len : len >> ns->lba_shift;
-	if (*slba > ns->nblocks || *blocks > ns->nblocks - *slba)
+	*blocks = is_lba && !has_data(opcode) ? len : len >> ns->lba_shift;
+	return nofi_io_check_place(ns, op_name(opcode), opcode != NOFI_OP_READ &&
+				   opcode != NOFI_OP_COMPARE && opcode != NOFI_OP_VERIFY, *slba,
+				   *blocks);
+}
+
+int nofi_io_check_place(const struct nofi_ns_ident *ns, const char *name, bool is_write,
+			uint64_t slba, uint64_t blocks)
+{
+	if (slba > ns->nblocks || blocks > ns->nblocks - slba)
 		return nofi_fail(-ERANGE, "%s: %llu blocks at block %llu reach past the end of "
-				 "namespace %u, which has %llu blocks of %u bytes", op_name(opcode),
-				 (unsigned long long)*blocks, (unsigned long long)*slba, ns->nsid,
+				 "namespace %u, which has %llu blocks of %u bytes", name,
+				 (unsigned long long)blocks, (unsigned long long)slba, ns->nsid,
 				 (unsigned long long)ns->nblocks, 1u << ns->lba_shift);
-	if (opcode != NOFI_OP_READ && opcode != NOFI_OP_COMPARE && ns->is_read_only)
+	if (is_write && ns->is_read_only)
 		return nofi_fail(-EROFS, "%s: namespace %u is write protected: "
-				 "the target offers it for reading only", op_name(opcode),
-				 ns->nsid);
+				 "the target offers it for reading only", name, ns->nsid);
 	return 0;
+}
+
+/* C-1: one command, within what is written all or not at all also when power fails. */
+int nofi_io_check_atomic(const struct nofi_ns_ident *ns, const char *name, uint32_t max,
+			 uint64_t slba, uint64_t blocks)
+{
+	uint64_t b = ns->atomic_boundary, skip = b ? b - ns->atomic_offset : 0;
+
+	if (blocks > max)
+		return nofi_fail(-EMSGSIZE, "%s: %llu blocks cannot be written as one step: one "
+				 "command moves %u, and %u are atomic", name,
+				 (unsigned long long)blocks, max, ns->atomic_pf);
+	if (b && blocks && (slba + skip) / b != (slba + blocks - 1 + skip) / b)
+		return nofi_fail(-EMSGSIZE, "%s: blocks %llu to %llu are on both sides of a "
+				 "boundary, every %llu blocks, across which nothing is atomic",
+				 name, (unsigned long long)slba,
+				 (unsigned long long)(slba + blocks - 1), (unsigned long long)b);
+	return 0;
+}
+
+static int not_plain(const struct nofi_ns_ident *ns, enum nofi_opcode opcode)
+{
+	return nofi_fail(-ENOTSUP, "%s: blocks of namespace %u have %u bytes of metadata that only "
+			 "the caller knows; use nof_readv_pi() and nof_writev_pi()",
+			 op_name(opcode), ns->nsid, ns->ms);
 }
 
 static void set_place(struct nof_io *io, uint64_t slba, uint64_t blocks)
@@ -99,14 +151,22 @@ static int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf
 		r = nofi_fail(-EINVAL, "%s: the buffer is NULL", op_name(opcode));
 	else if (opcode == NOFI_OP_COMPARE && !(chan->id.features & NOF_NS_COMPARE))
 		r = nofi_fail(-EOPNOTSUPP, "compare: the controller does not support it (ONCS)");
+	else if (!chan->id.is_plain)
+		r = not_plain(&chan->id, opcode);
 	else
 		r = check_range(&chan->id, opcode, len, offset, flags, &slba, &blocks);
+	if (r == 0 && flags & NOF_IO_ATOMIC)
+		r = nofi_io_check_atomic(&chan->id, op_name(opcode),
+					 chan->id.atomic_pf < chan->id.max_blocks ?
+					 chan->id.atomic_pf : chan->id.max_blocks, slba, blocks);
 	if (r < 0) {
 		nofi_io_put(io);
 		return r;
 	}
 	set_place(io, slba, blocks);
 	io->cdw12 = cdw12_of(flags);
+	/* A zone is written in order. */
+	io->is_serial = chan->id.zone_size && opcode == NOFI_OP_WRITE;
 	io->iov_off = 0;
 	if (iov) {
 		io->iov = iov;
@@ -219,6 +279,7 @@ static int submit_range(struct nof_chan *chan, enum nofi_opcode opcode, uint64_t
 	/* "If possible": where it is not, zeroes are written all the same. */
 	if ((flags & NOF_IO_DEALLOCATE) && (chan->id.features & NOF_NS_WRITE_ZEROES_DEAC))
 		io->cdw12 |= CDW12_DEAC;
+	io->iov = NULL;
 	io->is_serial = opcode == NOFI_OP_DSM;
 	if (!blocks)
 		nofi_io_instant(io);
@@ -238,4 +299,17 @@ int nof_deallocate(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_
 		   nof_done_fn *done, void *arg)
 {
 	return submit_range(chan, NOFI_OP_DSM, len, offset, flags, NOF_NS_DEALLOCATE, done, arg);
+}
+
+int nof_verify(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags,
+	       nof_done_fn *done, void *arg)
+{
+	return submit_range(chan, NOFI_OP_VERIFY, len, offset, flags, NOF_NS_VERIFY, done, arg);
+}
+
+int nof_write_uncorrectable(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags,
+			    nof_done_fn *done, void *arg)
+{
+	return submit_range(chan, NOFI_OP_WRITE_UNCOR, len, offset, flags,
+			    NOF_NS_WRITE_UNCORRECTABLE, done, arg);
 }

@@ -20,9 +20,11 @@ enum nofi_opcode {
 	NOFI_OP_FLUSH = 0x00,
 	NOFI_OP_WRITE = 0x01,
 	NOFI_OP_READ = 0x02,
+	NOFI_OP_WRITE_UNCOR = 0x04,
 	NOFI_OP_COMPARE = 0x05,
 	NOFI_OP_WRITE_ZEROES = 0x08,
 	NOFI_OP_DSM = 0x09,
+	NOFI_OP_VERIFY = 0x0c,
 };
 
 enum { NOFI_IO_SCRATCH = 64 };	/* bytes a request can keep for small data */

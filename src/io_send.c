@@ -10,6 +10,7 @@
 
 #include "chan.h"
 #include "err.h"
+#include "pdu/pi.h"
 #include "pdu/wire.h"
 
 /* SQE offsets and bits */
@@ -219,12 +220,41 @@ static void advance(struct nof_io *io, size_t n)
 /* The largest next piece; a DSM is one range at a time, its data lies in the request. */
 static uint32_t next_blocks(const struct nof_io *io, const struct nofi_ns_ident *lim)
 {
-	uint64_t max = io->opcode == NOFI_OP_WRITE_ZEROES ? lim->max_wz_blocks :
-		       io->opcode != NOFI_OP_DSM ? lim->max_blocks :
-		       lim->max_dsm_blocks < lim->max_dsm_total ? lim->max_dsm_blocks :
-		       lim->max_dsm_total;
+	uint64_t max = lim->max_blocks;
 
+	switch (io->opcode) {
+	case NOFI_OP_WRITE_ZEROES:
+		max = lim->max_wz_blocks;
+		break;
+	case NOFI_OP_VERIFY:
+		max = lim->max_verify_blocks;
+		break;
+	case NOFI_OP_WRITE_UNCOR:
+		max = lim->max_wu_blocks;
+		break;
+	case NOFI_OP_DSM:
+		max = lim->max_dsm_blocks < lim->max_dsm_total ? lim->max_dsm_blocks :
+		      lim->max_dsm_total;
+		break;
+	}
 	return (uint32_t)(io->left < max ? io->left : max);
+}
+
+/* The controller makes and checks protection information that is all of the metadata (C-2). */
+static void cut_pi(const struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_piece *p)
+{
+	struct nofi_pi pi = { .type = lim->pi_type, .pif = lim->pif, .sts = lim->sts };
+
+	if (io->opcode == NOFI_OP_WRITE_UNCOR)
+		return;
+	p->is_raw = true;
+	p->fuse = 0;
+	p->nsid = 0;
+	p->mate = NULL;
+	p->cdw[2] |= io->opcode == NOFI_OP_WRITE_ZEROES ? lim->prinfo & 1u << 29 : lim->prinfo;
+	p->cdw[3] = p->cdw[5] = 0;
+	/* The reference tag counts with the blocks. Of type 2 it could be anything: ours does. */
+	nofi_pi_cdws(&pi, io->slba, &p->cdw2, &p->cdw3, &p->cdw[4]);
 }
 
 static void cut_range(struct nof_io *io, struct nofi_piece *p, uint32_t blocks)
@@ -262,7 +292,7 @@ static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_
 		p->cdw[0] = (uint32_t)io->slba;
 		p->cdw[1] = (uint32_t)(io->slba >> 32);
 		p->cdw[2] = (blocks - 1) | io->cdw12;
-		if (io->opcode == NOFI_OP_WRITE_ZEROES) {
+		if (!io->iov) {
 			p->length = 0;
 			p->dir = NOFI_DIR_NONE;
 		} else {
@@ -271,10 +301,12 @@ static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_
 			p->length = blocks << lim->lba_shift;
 			p->dir = io->opcode == NOFI_OP_READ ? NOFI_DIR_READ : NOFI_DIR_WRITE;
 		}
+		if (lim->prinfo)
+			cut_pi(io, lim, p);
 	}
 	io->slba += blocks;
 	io->left -= blocks;
-	if (io->left && p->length && !io->is_serial)
+	if (io->left && p->length && io->iov)
 		advance(io, p->length);
 }
 

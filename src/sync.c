@@ -9,23 +9,20 @@
 
 #include "chan.h"
 #include "err.h"
+#include "wait.h"
 
-struct waiting {
-	bool is_done;
-	struct nofi_err err;
-};
-
-static void on_done(void *arg, const struct nof_completion *c)
+void nofi_wait_done(void *arg, const struct nof_completion *c)
 {
-	struct waiting *w = arg;
+	struct nofi_wait *w = arg;
 
 	w->is_done = true;
+	w->result = c->result;
 	w->err.code = 0;
 	if (c->error)
 		nofi_err_set(&w->err, c->error, "%s", c->detail);
 }
 
-static int check(struct nof_chan *chan)
+int nofi_wait_check(struct nof_chan *chan)
 {
 	if (!chan)
 		return nofi_fail(-EINVAL, "no channel was given");
@@ -35,7 +32,7 @@ static int check(struct nof_chan *chan)
 	return 0;
 }
 
-static int finish(struct nof_chan *chan, struct waiting *w, int r)
+int nofi_wait_finish(struct nof_chan *chan, struct nofi_wait *w, int r)
 {
 	if (r < 0)
 		return r;
@@ -51,61 +48,52 @@ static int finish(struct nof_chan *chan, struct waiting *w, int r)
 	return w->err.code ? nofi_fail_err(&w->err) : 0;
 }
 
-#define WAIT_FOR(chan, call) \
-	do { \
-		struct waiting w = { 0 }; \
-		int r_ = check(chan); \
-		if (r_ < 0) \
-			return r_; \
-		return finish(chan, &w, call); \
-	} while (0)
-
 int nof_pread(struct nof_chan *chan, void *buf, size_t len, uint64_t offset, uint32_t flags)
 {
-	WAIT_FOR(chan, nof_read(chan, buf, len, offset, flags, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_read(chan, buf, len, offset, flags, nofi_wait_done, &w));
 }
 
 int nof_pwrite(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset, uint32_t flags)
 {
-	WAIT_FOR(chan, nof_write(chan, buf, len, offset, flags, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_write(chan, buf, len, offset, flags, nofi_wait_done, &w));
 }
 
 int nof_preadv(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint64_t offset,
 	       uint32_t flags)
 {
-	WAIT_FOR(chan, nof_readv(chan, iov, iovcnt, offset, flags, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_readv(chan, iov, iovcnt, offset, flags, nofi_wait_done, &w));
 }
 
 int nof_pwritev(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint64_t offset,
 		uint32_t flags)
 {
-	WAIT_FOR(chan, nof_writev(chan, iov, iovcnt, offset, flags, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_writev(chan, iov, iovcnt, offset, flags, nofi_wait_done, &w));
 }
 
 int nof_pcompare(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset,
 		 uint32_t flags)
 {
-	WAIT_FOR(chan, nof_compare(chan, buf, len, offset, flags, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_compare(chan, buf, len, offset, flags, nofi_wait_done, &w));
 }
 
 int nof_pflush(struct nof_chan *chan)
 {
-	WAIT_FOR(chan, nof_flush(chan, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_flush(chan, nofi_wait_done, &w));
 }
 
 int nof_pwrite_zeroes(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags)
 {
-	WAIT_FOR(chan, nof_write_zeroes(chan, len, offset, flags, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_write_zeroes(chan, len, offset, flags, nofi_wait_done, &w));
 }
 
 int nof_pdeallocate(struct nof_chan *chan, uint64_t len, uint64_t offset, uint32_t flags)
 {
-	WAIT_FOR(chan, nof_deallocate(chan, len, offset, flags, on_done, &w));
+	NOFI_WAIT_FOR(chan, nof_deallocate(chan, len, offset, flags, nofi_wait_done, &w));
 }
 
 /* On the heap: when the engine fails, the open that still goes on must find it. */
 struct opening {
-	struct waiting w;
+	struct nofi_wait w;
 	bool is_abandoned;
 	struct nof_chan *chan;
 };
@@ -115,7 +103,7 @@ static void on_opened(void *arg, const struct nof_completion *c)
 	struct opening *o = arg;
 
 	if (!o->is_abandoned) {
-		on_done(&o->w, c);
+		nofi_wait_done(&o->w, c);
 		return;
 	}
 	if (!c->error)

@@ -120,6 +120,7 @@ int nofi_ident_ctrl(const uint8_t page[NOFI_PAGE], const struct nofi_ident_ctx *
 	o.fna = id.fna;
 	o.awun = le16toh(id.awun);
 	o.awupf = le16toh(id.awupf);
+	o.acwu = le16toh(id.acwu);
 	o.sanicap = le32toh(id.sanicap);
 	o.ver = le32toh(id.ver);
 	o.nn = le32toh(id.nn);

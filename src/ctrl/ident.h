@@ -59,7 +59,8 @@ struct nofi_ctrl_ident {
 	uint8_t lpa;
 	uint8_t fwug;			/* firmware piece: units of 4 KiB; 0: not said, FFh: any */
 	uint8_t fna;
-	uint16_t awun, awupf;		/* 0's based blocks: atomic writes, normal and power fail */
+	uint16_t awun, awupf, acwu;	/* 0's based blocks: atomic writes, with power fail,
+					   compare and write */
 	uint32_t sanicap;
 	uint32_t ver;			/* VER, 0 when not said */
 	uint32_t nn;
@@ -95,6 +96,7 @@ int nofi_ident_descs(const uint8_t page[NOFI_PAGE], struct nofi_ns_ident *ns, st
 
 /* NVM command set limits of the controller (CNS 06, CSI 0). All zeroes: none were said. */
 struct nofi_nvm_limits {
+	uint8_t vsl, wusl;		/* verify, write uncorrectable: as wzsl */
 	uint8_t wzsl;			/* 2^wzsl units of 2^(12+mpsmin) bytes, 0 = none */
 	uint8_t dmrl;			/* ranges, 0 = none */
 	uint32_t dmrsl;			/* blocks of a range, 0 = none */

@@ -9,6 +9,7 @@
 #include <nvme/types.h>
 
 #include "ctrl/ident.h"
+#include "ctrl/ident_cs.h"
 #include "ctrl/ns.h"
 #include "pdu/wire.h"
 
@@ -76,6 +77,16 @@ static void fill_features(struct nofi_ns_ident *ns, const struct nvme_id_ns *id,
 		f |= NOF_NS_DEALLOCATE;
 	if (ctrl->oncs & NVME_CTRL_ONCS_WRITE_ZEROES)
 		f |= NOF_NS_WRITE_ZEROES;
+	if (ctrl->oncs & NVME_CTRL_ONCS_VERIFY)
+		f |= NOF_NS_VERIFY;
+	if (ctrl->oncs & NVME_CTRL_ONCS_WRITE_UNCORRECTABLE)
+		f |= NOF_NS_WRITE_UNCORRECTABLE;
+	if (ctrl->oncs & NVME_CTRL_ONCS_COPY)
+		f |= NOF_NS_COPY;
+	if (ctrl->oncs & NVME_CTRL_ONCS_RESERVATIONS)
+		f |= NOF_NS_RESERVATIONS;
+	if (ctrl->fuses & NVME_CTRL_FUSES_COMPARE_AND_WRITE && f & NOF_NS_COMPARE)
+		f |= NOF_NS_COMPARE_WRITE;
 	if (ctrl->has_volatile_cache)
 		f |= NOF_NS_VOLATILE_CACHE;
 	ns->is_read_only = id->nsattr & 1;
@@ -118,6 +129,7 @@ int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *c
 	struct nvme_lbaf f;
 	uint64_t nsze;
 	unsigned i;
+	int r;
 
 	memcpy(&id, page, sizeof(id));
 	nsze = le64toh(id.nsze);
@@ -139,12 +151,6 @@ int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *c
 	if (f.ds > 16)
 		return nofi_err_set(err, -ENOTSUP, "namespace %u: blocks of 2^%u bytes (LBADS), "
 				    "this version drives 2^9 to 2^16", ns->nsid, f.ds);
-	if (f.ms)
-		return nofi_err_set(
-			err, -ENOTSUP,
-			"namespace %u: its format has %u bytes of metadata "
-			"per block, which this version does not drive; format it without",
-			ns->nsid, le16toh(f.ms));
 	if (nsze > (uint64_t)INT64_MAX >> f.ds)
 		return nofi_err_set(err, -EPROTO,
 				    "namespace %u: %llu blocks of %u bytes exceed 63 bits; "
@@ -158,6 +164,10 @@ int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *c
 	ns->lba_shift = f.ds;
 	fill_features(ns, &id, ctrl);
 	fill_limits(ns, &id, ctrl);
+	r = nofi_ident_format(page, i, ctrl, ns, err);
+	if (r < 0)
+		return r;
+	nofi_ns_set_plain(ns);
 	ns->has_nguid = !is_zero(id.nguid, sizeof(id.nguid));
 	memcpy(ns->nguid, id.nguid, sizeof(ns->nguid));
 	ns->has_eui64 = !is_zero(id.eui64, sizeof(id.eui64));
@@ -220,25 +230,33 @@ void nofi_ident_nvm(const uint8_t page[NOFI_PAGE], struct nofi_nvm_limits *out)
 	struct nvme_id_ctrl_nvm id;
 
 	memcpy(&id, page, sizeof(id));
+	out->vsl = id.vsl;
 	out->wzsl = id.wzsl;
+	out->wusl = id.wusl;
 	out->dmrl = id.dmrl;
 	out->dmrsl = le32toh(id.dmrsl);
 	out->dmsl = le64toh(id.dmsl);
 }
 
+/* A limit of 2^exp units of 2^(12+mpsmin) bytes; never a shift by what was said alone. */
+static uint32_t limit_blocks(uint8_t exp, uint8_t mpsmin, const struct nofi_ns_ident *ns)
+{
+	uint32_t shift = 12u + mpsmin + exp;
+
+	if (shift >= ns->lba_shift + 16u)
+		return NOFI_NS_CMD_BLOCKS;
+	return shift > ns->lba_shift ? 1u << (shift - ns->lba_shift) : 1;
+}
+
 void nofi_ns_apply_limits(struct nofi_ns_ident *ns, const struct nofi_nvm_limits *lim,
 			  uint8_t mpsmin)
 {
-	if (lim->wzsl) {
-		uint32_t shift = 12u + mpsmin + lim->wzsl;
-
-		if (shift >= ns->lba_shift + 16u)
-			ns->max_wz_blocks = NOFI_NS_CMD_BLOCKS;
-		else if (shift > ns->lba_shift)
-			ns->max_wz_blocks = 1u << (shift - ns->lba_shift);
-		else
-			ns->max_wz_blocks = 1;
-	}
+	if (lim->wzsl)
+		ns->max_wz_blocks = limit_blocks(lim->wzsl, mpsmin, ns);
+	if (lim->vsl)
+		ns->max_verify_blocks = limit_blocks(lim->vsl, mpsmin, ns);
+	if (lim->wusl)
+		ns->max_wu_blocks = limit_blocks(lim->wusl, mpsmin, ns);
 	if (lim->dmrl)
 		ns->max_dsm_ranges = lim->dmrl;
 	if (lim->dmrsl)

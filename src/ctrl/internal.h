@@ -29,6 +29,7 @@
 #include "ctrl/fsm.h"
 #include "ctrl/ident.h"
 #include "ctrl/ns.h"
+#include "ctrl/reports.h"
 #include "pdu/wire.h"
 
 #define NOFI_MS 1000000ull	/* ns */
@@ -99,6 +100,12 @@ struct nofi_lookup {
 	bool is_posted;			/* by the look-up's thread: msg frees this */
 	struct nofi_addrs addrs;
 	struct nofi_err err;
+};
+
+/* ns_extra.c, while it runs: of the running op. */
+struct nofi_ns_extra {
+	struct nofi_ns_ident *id;	/* being filled */
+	void (*done)(struct nofi_op *op, const struct nofi_err *err);
 };
 
 struct nof_ctrl {
@@ -190,6 +197,10 @@ struct nof_ctrl {
 	bool is_known;			/* has been LIVE: info may be read */
 	bool has_nvm_limits;		/* CNS 06 was asked (and perhaps answered) */
 	struct nofi_nvm_limits nvm_limits;
+	bool has_zns;			/* the same of the two that follow */
+	uint8_t zasl;
+	struct nofi_effects zns_effects;
+	struct nofi_ns_extra extra;
 
 	/* ops.c */
 	struct nofi_op *op_head, *op_tail;	/* head is running */
@@ -297,6 +308,13 @@ void nofi_op_finish(struct nofi_op *op);	/* op->err says how */
 void nofi_op_send(struct nofi_op *op, const char *what,
 		  void (*next)(struct nofi_op *op, const struct nofi_cpl *cpl), bool is_optional);
 void nofi_ops_fail_all(struct nof_ctrl *ctrl, const struct nofi_err *err);
+
+/*
+ * ns_extra.c: asks for what more is to be known of a namespace whose CNS 00 and 03 are in
+ * *id; sends commands of op. done comes once, inside or later, with NULL or why not.
+ */
+void nofi_ns_extra(struct nofi_op *op, struct nofi_ns_ident *id,
+		   void (*done)(struct nofi_op *op, const struct nofi_err *err));
 
 /* nslist.c: the active list. begin, then one take per page; 1: another page is wanted. */
 void nofi_nslist_begin(struct nof_ctrl *ctrl);

@@ -3,7 +3,7 @@
  * Opening a namespace:
  *
  *	[next candidate ─►] Identify (CNS 00) ─► descriptors (CNS 03)
- *	─► matches? ─► limits of the command set (CNS 06, once per controller)
+ *	─► matches? ─► what more there is to know (ns_extra.c)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 #include "ctrl/internal.h"
 
-enum { CNS_NS = 0x00, CNS_DESCS = 0x03, CNS_CSI_CTRL = 0x06, CSI_NVM = 0 };
+enum { CNS_NS = 0x00, CNS_DESCS = 0x03, CSI_NVM = 0 };
 
 struct ns_op {
 	struct nofi_op op;
@@ -32,23 +32,12 @@ static void fail(struct ns_op *o, const struct nofi_err *err)
 	nofi_op_finish(&o->op);
 }
 
-static void ready(struct ns_op *o)
+static void ready(struct nofi_op *op, const struct nofi_err *err)
 {
-	struct nof_ctrl *ctrl = o->op.ctrl;
-
-	nofi_ns_apply_limits(&o->ns->id, &ctrl->nvm_limits, (uint8_t)(ctrl->cap >> 48 & 0xf));
-	nofi_op_finish(&o->op);
-}
-
-static void got_limits(struct nofi_op *op, const struct nofi_cpl *cpl)
-{
-	struct nof_ctrl *ctrl = op->ctrl;
-
-	/* Older controllers do not know CNS 06: then there are no such limits. */
-	ctrl->has_nvm_limits = true;
-	if (!cpl->status)
-		nofi_ident_nvm(ctrl->op_page, &ctrl->nvm_limits);
-	ready((struct ns_op *)op);
+	if (err)
+		fail((struct ns_op *)op, err);
+	else
+		nofi_op_finish(op);
 }
 
 static void judge(struct ns_op *o)
@@ -61,14 +50,6 @@ static void judge(struct ns_op *o)
 		candidate(o);
 		return;
 	}
-	if (o->ns->id.csi != CSI_NVM) {
-		nofi_err_set(&err, -ENOTSUP,
-			     "namespace %u has command set %u; this version drives the "
-			     "NVM command set (0) only",
-			     o->ns->id.nsid, o->ns->id.csi);
-		fail(o, &err);
-		return;
-	}
 	/* Judged only now: while scanning, a strange namespace is none of our business. */
 	r = nofi_ident_ns(ctrl->page, &ctrl->ident, &o->ns->id, &err);
 	/* Again: CNS 00 overwrote what the descriptors had said. */
@@ -78,12 +59,7 @@ static void judge(struct ns_op *o)
 		fail(o, &err);
 		return;
 	}
-	if (ctrl->has_nvm_limits) {
-		ready(o);
-		return;
-	}
-	nofi_cmd_identify(&ctrl->op_cmd, CNS_CSI_CTRL, 0, CSI_NVM, ctrl->op_page);
-	nofi_op_send(&o->op, "Identify command set limits", got_limits, true);
+	nofi_ns_extra(&o->op, &o->ns->id, ready);
 }
 
 static void got_descs(struct nofi_op *op, const struct nofi_cpl *cpl)

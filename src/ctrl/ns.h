@@ -42,6 +42,35 @@ struct nofi_ns_ident {
 	uint32_t max_dsm_ranges;	/* of one command (DMRL): 1..NOFI_NS_DSM_RANGES */
 	uint64_t max_dsm_total;		/* of all ranges of one command (DMSL) */
 
+	/* ident_cs.c: format */
+	uint8_t format;			/* index of the LBA format */
+	uint16_t ms;			/* bytes of metadata per block, behind it on the wire */
+	uint8_t pi_type;		/* protection information: 0 none, 1, 2, 3 */
+	uint8_t pif;			/* enum nofi_pif */
+	uint8_t sts;			/* bits of the storage tag */
+	bool is_pi_first;		/* in front of the rest of the metadata */
+	bool is_plain;			/* nof_read() and the like work: the controller does what
+					   there is of metadata */
+	uint32_t prinfo;		/* in CDW12 of these; 0: no protection information */
+	/* Blocks of one command, ≥ 1 unless it says otherwise. */
+	uint32_t max_bytes;		/* of data of one command */
+	uint32_t max_md_blocks;		/* with metadata in the transfer; may be 0 */
+	uint32_t max_verify_blocks;	/* ≤ NOFI_NS_CMD_BLOCKS */
+	uint32_t max_wu_blocks;		/* write uncorrectable: ≤ NOFI_NS_CMD_BLOCKS */
+	uint32_t copy_range, copy_total, copy_ranges;	/* of Copy, where there is Copy */
+	uint16_t copy_formats;		/* a bit each */
+	bool has_long_hostid;		/* the controller knows hosts by 16 bytes */
+	/* Blocks that are written all or not at all. */
+	uint32_t atomic;		/* in the eyes of other commands */
+	uint32_t atomic_pf;		/* also through a loss of power */
+	uint32_t atomic_cmp;		/* compare and write */
+	uint32_t atomic_boundary;	/* atomic_pf ends at multiples of it …, 0: at none */
+	uint32_t atomic_offset;		/* … from this block on */
+	/* Zones; 0 without */
+	uint64_t zone_size;		/* blocks */
+	uint32_t max_active, max_open;	/* zones, 0: no limit */
+	uint32_t max_append_blocks;	/* of one Zone Append */
+
 	uint32_t preferred_io;		/* bytes, 0 unknown */
 	uint32_t preferred_dealloc;	/* bytes, 0 unknown */
 };

@@ -236,7 +236,7 @@ static const struct rig_test tests[] = {
 	BAD_NS("nsze_0", ID_NS "set:data64[0]=0", -ENODEV, "namespace"),
 	BAD_NS("nsze_max", ID_NS "set:data64[0]=0xffffffffffffffff", -EPROTO, "63 bits"),
 	BAD_NS("refused", "on=identify cns=0 do=status:6", -EIO, "Identify"),
-	BAD_NS("csi", ID_DESCS "set:data8[56]=2", -ENOTSUP, "command set"),
+	BAD_NS("csi", ID_DESCS "set:data8[56]=3", -ENOTSUP, "command set"),
 	BAD_NS("nidl_of_uuid", ID_DESCS "set:data8[33]=17", -EPROTO, "descriptor"),
 	{ "ns_nidl_overflow", t_nidl_overflow },
 	GOOD("ns_no_descriptors", "on=identify cns=3 do=status:2/dnr"),
