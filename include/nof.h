@@ -657,6 +657,59 @@ NOF_API int nof_discover_watch_refresh(struct nof_discovery_watch *watch);
 /* fn is not called any more. NULL is accepted. */
 NOF_API void nof_discover_watch_free(struct nof_discovery_watch *watch);
 
+struct nof_connect_all_opts {
+	size_t size;		/* sizeof(struct nof_connect_all_opts): its init call */
+	char subnqn[224];	/* only this subsystem; default "": all */
+	uint32_t max_parallel;	/* connected at a time; default 8, 1..64 */
+	uint32_t max_ctrls;	/* records tried; default 64, 1..1024 */
+	uint32_t timeout_ms;	/* for one record; default 30000 */
+	nof_event_fn *events;	/* of the controllers, from their first state on, also of those
+				   that fail and are freed again; default NULL */
+	void *events_arg;
+	const struct nof_discover_opts *discover;	/* of the walk; default NULL */
+};
+
+NOF_API void nof_connect_all_opts_init_sized(struct nof_connect_all_opts *opts, size_t size);
+#define nof_connect_all_opts_init(opts) nof_connect_all_opts_init_sized((opts), sizeof(*(opts)))
+
+/* What became of one entry of the log. */
+struct nof_connect_record {
+	size_t entry;		/* index in log->entries */
+	struct nof_ctrl *ctrl;	/* live when it was connected, the caller's; NULL: see error */
+	int error;
+	char detail[512];	/* sentence, "" when error is 0 */
+};
+
+struct nof_connect_result {
+	const struct nof_discovery_log *log;	/* the one given; or that of the walk */
+	size_t count;				/* entries that are subsystems, in its order */
+	struct nof_connect_record *records;
+	size_t connected;			/* of them */
+};
+
+/*
+ * Connects all subsystems of a log of nof_discover() or nof_discovery_get(), several
+ * at a time: nof_discover_entry_opts() of each with opts. log NULL: of the walk that
+ * nof_discover() makes with opts first; else it must stay until done is called. Each
+ * controller may then give namespaces, and paths of them. Not connected are: what
+ * nof_discover_entry_opts() refuses; an address, port and NQN that came before (EEXIST,
+ * unless opts.duplicate_connect); ports that lead nowhere (EFLAGS.NCC: EHOSTUNREACH); more than
+ * max_ctrls (E2BIG). One controller is success; none is the error of the first record
+ * that failed, or ENOENT when the log has no such subsystem. *result is set before done is
+ * called with success; the caller frees it by nof_connect_all_free(), and the
+ * controllers apart from it. opts.pcap is written by the first controller only.
+ */
+NOF_API int nof_connect_all(struct nof_loop *loop, const struct nof_opts *opts,
+			    const struct nof_connect_all_opts *aopts,
+			    const struct nof_discovery_log *log,
+			    struct nof_connect_result **result, nof_done_fn *done, void *arg);
+NOF_API int nof_connect_all_sync(struct nof_loop *loop, const struct nof_opts *opts,
+				 const struct nof_connect_all_opts *aopts,
+				 const struct nof_discovery_log *log,
+				 struct nof_connect_result **result);
+/* Without the controllers. NULL is accepted. */
+NOF_API void nof_connect_all_free(struct nof_connect_result *result);
+
 /* ------------------------------------------------------------------------
  * Administration
  *

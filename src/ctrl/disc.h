@@ -52,6 +52,8 @@ int nofi_disc_ref(const struct nof_discovery_entry *e, const char *addr_map,
 		  struct nofi_disc_ref *ref);
 /* Fills ref->addr from its texts if they are numbers. */
 void nofi_disc_ref_addr(struct nofi_disc_ref *ref);
+/* The same address and port, however they are written. */
+bool nofi_disc_same_place(const struct nofi_disc_ref *a, const struct nofi_disc_ref *b);
 /* The address map of options of any size; "" when they have none. */
 const char *nofi_disc_map(const struct nof_opts *opts);
 /* 0, or EINVAL for limits that make no sense; in NULL: defaults. */

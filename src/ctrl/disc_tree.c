@@ -20,7 +20,7 @@ static bool addr_equal(const struct nofi_addr *a, const struct nofi_addr *b)
 	return a->len && a->len == b->len && !memcmp(&a->sa, &b->sa, a->len);
 }
 
-static bool ref_same_place(const struct nofi_disc_ref *a, const struct nofi_disc_ref *b)
+bool nofi_disc_same_place(const struct nofi_disc_ref *a, const struct nofi_disc_ref *b)
 {
 	return addr_equal(&a->addr, &b->addr) ||
 	       (!strcmp(a->traddr, b->traddr) && !strcmp(a->trsvcid, b->trsvcid));
@@ -28,7 +28,7 @@ static bool ref_same_place(const struct nofi_disc_ref *a, const struct nofi_disc
 
 static bool is_named_by(const struct nofi_disc_service *s, const struct nofi_disc_ref *ref)
 {
-	if (!ref_same_place(&s->ref, ref) && !addr_equal(&s->peer, &ref->addr))
+	if (!nofi_disc_same_place(&s->ref, ref) && !addr_equal(&s->peer, &ref->addr))
 		return false;
 	return !strcmp(ref->nqn, s->ref.nqn) || !strcmp(ref->nqn, s->nqn) ||
 	       !strcmp(ref->nqn, s->own_nqn);
@@ -94,7 +94,7 @@ int nofi_disc_take_refs(struct nofi_disc_service *s, const struct nof_discovery_
 			continue;
 		nofi_disc_ref(&log->entries[k], nofi_disc_map(s->disc->opts), ref);
 		for (i = 0; i < n; i++)
-			if (ref_same_place(&refs[i], ref) && !strcmp(refs[i].nqn, ref->nqn))
+			if (nofi_disc_same_place(&refs[i], ref) && !strcmp(refs[i].nqn, ref->nqn))
 				break;
 		n += i == n;
 	}
