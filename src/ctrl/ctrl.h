@@ -67,6 +67,8 @@ struct nofi_ioq {
 	struct nofi_err kill_err;	/* what kill_msg carries */
 	struct nofi_msg lost_msg;	/* to the admin loop: this queue failed */
 	struct nofi_err err;		/* why it is dead */
+	struct nofi_timer again;	/* until Connect is sent again: the id was in use */
+	uint8_t tries;			/* how often it was */
 	void *connect_data;		/* data of the Connect command while it is under way */
 	struct iovec connect_iov;
 };

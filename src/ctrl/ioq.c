@@ -126,6 +126,7 @@ static void ioq_died(struct nofi_ioq *ioq, const struct nofi_err *err)
 
 	if (ioq->state == IOQ_DEAD)
 		return;
+	nofi_timer_disarm(ioq->loop, &ioq->again);
 	ioq->state = IOQ_DEAD;
 	ioq->err = *err;
 	pthread_mutex_lock(&ctrl->lock);
@@ -180,6 +181,37 @@ void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool e
 
 /* ---- connecting ---- */
 
+enum {
+	CMD_SEQUENCE_ERROR = 0x00c,
+	IN_USE_TRIES = 8,		/* 5 ms, 10 ms, …: 1.3 s in all */
+	IN_USE_FIRST_MS = 5,
+};
+
+static void send_connect(struct nofi_ioq *ioq);
+
+static void again_due(struct nofi_timer *t)
+{
+	struct nofi_ioq *ioq = nofi_of(t, struct nofi_ioq, again);
+
+	if (ioq->state == IOQ_FABRICS)
+		send_connect(ioq);
+}
+
+/*
+ * The end of the last connection with this queue id may reach the target after the new
+ * one: then the id is still in use there. It will not be for long.
+ */
+static bool ask_again(struct nofi_ioq *ioq, uint16_t status)
+{
+	uint64_t wait = (uint64_t)IN_USE_FIRST_MS << ioq->tries;
+
+	if ((status & 0x7ff) != CMD_SEQUENCE_ERROR || ioq->tries >= IN_USE_TRIES)
+		return false;
+	ioq->tries++;
+	ioq->again.fn = again_due;
+	return !nofi_timer_arm(ioq->loop, &ioq->again, nofi_loop_now(ioq->loop) + wait * NOFI_MS);
+}
+
 static void connect_done(void *arg, const struct nofi_cpl *cpl)
 {
 	struct nofi_ioq *ioq = arg;
@@ -188,7 +220,7 @@ static void connect_done(void *arg, const struct nofi_cpl *cpl)
 
 	free(ioq->connect_data);
 	ioq->connect_data = NULL;
-	if (ioq->state != IOQ_FABRICS)
+	if (ioq->state != IOQ_FABRICS || (!cpl->error && ask_again(ioq, cpl->status)))
 		return;
 	if (cpl->error)
 		nofi_err_set(&err, cpl->error, "Connect of I/O queue %u: %s", ioq->qid,
@@ -403,6 +435,7 @@ void nofi_ctrl_queue_put(struct nofi_ioq_user *u)
 	if (left)
 		return;
 	nofi_loop_undefer(ioq->loop, &ioq->tell);
+	nofi_timer_disarm(ioq->loop, &ioq->again);
 	ioq->state = IOQ_DEAD;
 	q = ioq->q;
 	ioq->q = NULL;

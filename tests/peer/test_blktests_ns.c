@@ -152,11 +152,44 @@ static void t_churn(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/*
+ * 051: its queue is opened again before the target has seen the end of its last
+ * connection, which refuses the queue id as in use: it is asked again.
+ */
+static void t_queue_id_in_use(struct rig *r)
+{
+	char buf[512];
+
+	rig_target(r, NULL, "on=connect qid=1 nth=1-3 do=status:0x0c/dnr");
+	rig_open(r, NULL);
+	assert_int_equal(rig_stat(r, "faults_fired"), 3);
+	assert_int_equal(rig_read(r, buf, sizeof(buf), 0, 0), 0);
+	for (int i = 0; i < 30; i++) {
+		nof_chan_close(r->chan);
+		r->chan = NULL;
+		if (rig_open_chan(r))
+			fail_msg("opening ended with %d: %s", r->last->error, r->last->detail);
+	}
+	/* Not for ever. */
+	rig_fault(r, "on=connect qid=1 do=status:0x0c/dnr");
+	nof_chan_close(r->chan);
+	r->chan = NULL;
+	assert_int_equal(rig_open_chan(r), -EIO);
+	assert_non_null(strstr(r->last->detail, "Sequence"));
+	/* And given up in the middle of it. */
+	RIG_SUBMIT(r, nof_chan_open(r->ns, r->loop, &r->chan, rig_done, op));
+	RIG_UNTIL(r, rig_stat(r, "faults_fired") > 10);
+	assert_int_equal(rig_disconnect(r), 0);
+	rig_finish_all(r);
+	assert_true(r->ops->next->error < 0);
+}
+
 static const struct rig_test tests[] = {
 	{ "blktests_nvme_004_uuid", t_uuid },
 	{ "blktests_nvme_026_descriptors", t_descriptors },
 	{ "blktests_nvme_027_rescan", t_rescan },
 	{ "blktests_nvme_051_churn", t_churn },
+	{ "blktests_nvme_051_queue_id_in_use", t_queue_id_in_use },
 };
 
 int main(void)

@@ -5,6 +5,11 @@
  */
 #include "peer.h"
 
+static int raw(struct rig *r, const struct nof_passthru *c)
+{
+	return rig_finish(RIG_SUBMIT(r, nof_io_passthru(r->chan, c, rig_done, op)));
+}
+
 /* 029: reads and writes through the raw interface, from one block to the limit. */
 static void t_raw_io(struct rig *r)
 {
@@ -29,13 +34,11 @@ static void t_raw_io(struct rig *r)
 		c.data_len = len;
 		c.opcode = 1;
 		c.data = out;
-		assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_io_passthru(r->chan, &c, rig_done,
-									  op))), 0);
+		assert_int_equal(raw(r, &c), 0);
 		/* The same blocks by the raw and by the ordinary way. */
 		c.opcode = 2;
 		c.data = in;
-		assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_io_passthru(r->chan, &c, rig_done,
-									  op))), 0);
+		assert_int_equal(raw(r, &c), 0);
 		assert_memory_equal(in, out, len);
 		memset(in, 0, len);
 		assert_int_equal(rig_read(r, in, len, (uint64_t)lba * bs, 0), 0);
@@ -48,8 +51,7 @@ static void t_raw_io(struct rig *r)
 	c.data = in;
 	c.cdw10 = (uint32_t)r->info.blocks;
 	c.cdw12 = 0;
-	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_io_passthru(r->chan, &c, rig_done, op))),
-			 -ERANGE);
+	assert_int_equal(raw(r, &c), -ERANGE);
 	/* More than one command may carry, and what belongs to the library. */
 	c.cdw10 = 0;
 	c.data_len = max + bs;
@@ -69,7 +71,8 @@ static void t_raw_io(struct rig *r)
 static int do_register(struct rig *r, struct nof_chan *c, enum nof_resv_register_action action,
 		       uint64_t key, uint64_t new_key)
 {
-	return rig_finish(RIG_SUBMIT(r, nof_resv_register(c, action, key, new_key, 0, rig_done, op)));
+	return rig_finish(RIG_SUBMIT(r, nof_resv_register(c, action, key, new_key, 0, rig_done,
+							  op)));
 }
 
 static int acquire(struct rig *r, struct nof_chan *c, enum nof_resv_type type, uint64_t key)
@@ -90,7 +93,8 @@ static void report(struct rig *r, struct nof_chan *c, enum nof_resv_type type,
 	struct nof_resv_status s = { .size = sizeof(s) };
 	struct nof_registrant regs[4];
 
-	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_resv_report(c, &s, regs, 4, rig_done, op))), 0);
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_resv_report(c, &s, regs, 4, rig_done, op))),
+			 0);
 	assert_int_equal(s.type, type);
 	assert_int_equal(s.registrants, registrants);
 	if (registrants)
