@@ -1012,11 +1012,31 @@ struct nof_ns_info {
 	uint64_t max_deallocate;	/* bytes of one command; larger are split */
 	uint32_t preferred_io;		/* bytes: good multiple for I/O, 0 unknown (NPWG/NOIOB) */
 	uint32_t preferred_deallocate;	/* bytes: good granularity, 0 unknown (NPDG) */
-	uint8_t csi;			/* command set: 0 = NVM */
+	uint8_t csi;			/* command set: 0 = NVM, 2 = ZNS */
 	bool has_uuid, has_nguid, has_eui64;
 	uint8_t uuid[16];
 	uint8_t nguid[16];
 	uint8_t eui64[8];
+	uint32_t metadata_size;		/* bytes with each block, beyond block_size */
+	uint8_t pi_type;		/* protection information: 0 = none, 1, 2, 3 */
+	uint8_t pi_guard_bits;		/* 16, 32 or 64; 0 = none */
+	uint8_t pi_storage_tag_bits;
+	bool is_pi_first;		/* in front of other metadata, not behind it */
+	bool needs_metadata;		/* nof_read() and the like are refused: nof_readv_pi() */
+	uint64_t max_verify;		/* bytes of one command; larger are split */
+	uint64_t max_compare_write;	/* bytes that are compared and written as one step */
+	uint64_t atomic_write;		/* bytes that others see written all or not at all */
+	uint64_t atomic_write_power_fail;	/* the same through power loss (NOF_IO_ATOMIC) … */
+	uint64_t atomic_boundary;	/* … not across multiples of so many bytes, 0 = anywhere */
+	uint64_t atomic_boundary_offset;	/* where the first of them begins */
+	uint64_t max_copy_range;	/* bytes of a range of one Copy; larger are split */
+	uint64_t max_copy;		/* bytes of one Copy */
+	uint32_t max_copy_ranges;	/* of one Copy */
+	uint32_t max_open_zones;	/* 0 = no limit */
+	uint32_t max_active_zones;	/* 0 = no limit */
+	uint64_t zone_size;		/* blocks, 0 = no zones */
+	uint64_t zones;
+	uint64_t max_append;		/* bytes of one nof_zone_append() */
 };
 
 NOF_API int nof_ns_get_info(const struct nof_ns *ns, struct nof_ns_info *info);

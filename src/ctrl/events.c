@@ -15,7 +15,8 @@
 
 enum {
 	EVENTS_PER_SECOND = 10,
-	TYPE_ERROR = 0, TYPE_SMART = 1, TYPE_NOTICE = 2,
+	TYPE_ERROR = 0, TYPE_SMART = 1, TYPE_NOTICE = 2, TYPE_COMMAND_SET = 6,
+	RESERVATION = 0x00,		/* of the command set's: log page 80h has something */
 	NOTICE_NS_CHANGED = 0x00,
 	NOTICE_FW_ACTIVATION = 0x01,
 	NOTICE_DISCOVERY = 0xf0,
@@ -251,6 +252,10 @@ static void on_event(struct nof_ctrl *ctrl, uint32_t dw0)
 		     (dw0 & 7) == TYPE_ERROR ? "an error" : "a health condition");
 		ctrl->clear_due |= 1u << ((dw0 & 7) == TYPE_ERROR ? LOG_ERROR : LOG_SMART);
 		clear_again(ctrl);
+		return;
+	}
+	if ((dw0 & 7) == TYPE_COMMAND_SET && (dw0 >> 8 & 0xff) == RESERVATION) {
+		nofi_resv_event(ctrl);
 		return;
 	}
 	tell(ctrl, NOF_EVENT_OTHER, dw0, "an event");

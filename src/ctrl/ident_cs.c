@@ -165,3 +165,34 @@ void nofi_ns_set_plain(struct nofi_ns_ident *ns)
 	ns->is_plain = !ns->ms || is_all_pi;
 	ns->prinfo = is_all_pi ? PRACT | PRCHK_GUARD | (ns->pi_type != 3 ? PRCHK_REF : 0) : 0;
 }
+
+void nofi_ns_info_commands(const struct nofi_ns_ident *ns, struct nof_ns_info *i)
+{
+	static const uint8_t guard_bits[] = { 16, 32, 64 };
+	uint8_t shift = ns->lba_shift;
+
+	i->metadata_size = ns->ms;
+	i->pi_type = ns->pi_type;
+	i->pi_guard_bits = ns->pi_type ? guard_bits[ns->pif] : 0;
+	i->pi_storage_tag_bits = ns->sts;
+	i->is_pi_first = ns->is_pi_first;
+	i->needs_metadata = !ns->is_plain;
+	i->max_verify = (uint64_t)ns->max_verify_blocks << shift;
+	if (ns->features & NOF_NS_COMPARE_WRITE)
+		i->max_compare_write = (uint64_t)(ns->atomic_cmp < ns->max_blocks ?
+						  ns->atomic_cmp : ns->max_blocks) << shift;
+	i->atomic_write = (uint64_t)ns->atomic << shift;
+	i->atomic_write_power_fail = (uint64_t)ns->atomic_pf << shift;
+	i->atomic_boundary = (uint64_t)ns->atomic_boundary << shift;
+	i->atomic_boundary_offset = (uint64_t)ns->atomic_offset << shift;
+	if (ns->features & NOF_NS_COPY) {
+		i->max_copy_range = (uint64_t)ns->copy_range << shift;
+		i->max_copy = (uint64_t)ns->copy_total << shift;
+		i->max_copy_ranges = ns->copy_ranges;
+	}
+	i->max_open_zones = ns->max_open;
+	i->max_active_zones = ns->max_active;
+	i->zone_size = ns->zone_size;
+	i->zones = ns->zone_size ? (ns->nblocks + ns->zone_size - 1) / ns->zone_size : 0;
+	i->max_append = (uint64_t)ns->max_append_blocks << shift;
+}

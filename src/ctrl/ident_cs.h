@@ -38,6 +38,9 @@ int nofi_ident_zns(const uint8_t page[NOFI_PAGE], struct nofi_ns_ident *ns, stru
 /* Limit of Zone Append (CNS 06, CSI 2): ZASL, units as MDTS. */
 void nofi_ns_apply_zasl(struct nofi_ns_ident *ns, uint8_t zasl, uint8_t mpsmin);
 
+/* What nof_ns_get_info() says of all this. */
+void nofi_ns_info_commands(const struct nofi_ns_ident *ns, struct nof_ns_info *info);
+
 /* How plain reads and writes are sent, once all is known. */
 void nofi_ns_set_plain(struct nofi_ns_ident *ns);
 

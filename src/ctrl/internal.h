@@ -202,6 +202,10 @@ struct nof_ctrl {
 	struct nofi_effects zns_effects;
 	struct nofi_ns_extra extra;
 
+	/* resv_log.c */
+	bool has_resv_log;		/* its op is queued or running */
+	bool is_resv_due;		/* and has to run again */
+
 	/* ops.c */
 	struct nofi_op *op_head, *op_tail;	/* head is running */
 	struct nofi_op *ended_head, *ended_tail;	/* callbacks to be called */
@@ -308,6 +312,9 @@ void nofi_op_finish(struct nofi_op *op);	/* op->err says how */
 void nofi_op_send(struct nofi_op *op, const char *what,
 		  void (*next)(struct nofi_op *op, const struct nofi_cpl *cpl), bool is_optional);
 void nofi_ops_fail_all(struct nof_ctrl *ctrl, const struct nofi_err *err);
+
+/* resv_log.c: the controller has notifications about reservations. */
+void nofi_resv_event(struct nof_ctrl *ctrl);
 
 /*
  * ns_extra.c: asks for what more is to be known of a namespace whose CNS 00 and 03 are in

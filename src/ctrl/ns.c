@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctrl/ident_cs.h"
 #include "ctrl/internal.h"
 
 enum { CNS_NS = 0x00, CNS_DESCS = 0x03, CSI_NVM = 0 };
@@ -273,6 +274,7 @@ int nof_ns_get_info(const struct nof_ns *ns, struct nof_ns_info *info)
 	memcpy(i.uuid, id->uuid, sizeof(i.uuid));
 	memcpy(i.nguid, id->nguid, sizeof(i.nguid));
 	memcpy(i.eui64, id->eui64, sizeof(i.eui64));
+	nofi_ns_info_commands(id, &i);
 	memcpy(info, &i, i.size < sizeof(i) ? i.size : sizeof(i));
 	return 0;
 }

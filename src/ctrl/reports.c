@@ -139,6 +139,12 @@ int nofi_resv_parse(const uint8_t *p, size_t len, bool is_extended, struct nof_r
 	n = (uint32_t)((len - nofi_resv_len(is_extended, 0)) / entry);
 	n = n < total ? n : total;
 	n = n < max ? n : max;
+	/* Before anything is touched. */
+	for (uint32_t i = 0; i < n; i++)
+		holders += p[nofi_resv_len(is_extended, 0) + i * entry + 2] & 1;
+	if (holders && !p[4])
+		return nofi_err_set(err, -EPROTO, "a registrant holds the reservation, but there "
+				    "is none; the target is at fault");
 	status->generation = nofi_get32(p);
 	status->type = (enum nof_resv_type)p[4];
 	status->is_persistent = p[9] & 1;
@@ -154,12 +160,8 @@ int nofi_resv_parse(const uint8_t *p, size_t len, bool is_extended, struct nof_r
 			memcpy(r.hostid, p + 8, 8);
 			r.key = nofi_get64(p + 16);
 		}
-		holders += r.is_holder;
 		regs[i] = r;
 	}
-	if (holders && !status->type)
-		return nofi_err_set(err, -EPROTO, "a registrant holds the reservation, but there "
-				    "is none; the target is at fault");
 	return (int)n;
 }
 
