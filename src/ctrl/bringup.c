@@ -2,8 +2,8 @@
 /*
  * From ready to live:
  *
- *	Identify Controller ─► active namespaces ─► number of queues ─► events ─► LIVE
- *	                   └──────── discovery controller ──────────────┘
+ *	Identify Controller ─► hostcaps.c ─► active namespaces ─► number of queues ─► events ─► LIVE
+ *	                   └──────────── discovery controller ───────────────────────┘
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -63,6 +63,11 @@ static void identify_done(struct nof_ctrl *ctrl, const struct nofi_cpl *cpl)
 			nofi_ctrl_live(ctrl);
 		return;
 	}
+	nofi_hostcaps_start(ctrl);
+}
+
+void nofi_bringup_namespaces(struct nof_ctrl *ctrl)
+{
 	nofi_nslist_begin(ctrl);
 	nofi_step_enter(ctrl, &step_nslist);
 }

@@ -367,7 +367,8 @@ int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err)
 	ctrl->addr_next = 0;
 	ctrl->is_transport_up = false;
 	ctrl->fail_status = 0;
-	ctrl->has_nvm_limits = false;
+	ctrl->has_nvm_limits = ctrl->has_zns = false;
+	ctrl->zns_effects.is_known = false;
 	ctrl->connect_deadline = now + o->connect_timeout_ms * NOFI_MS;
 	ctrl->connect_timer.fn = connect_timeout;
 	if (nofi_resolve_numeric(o->traddr, o->trsvcid, &ctrl->addrs) == 1) {

@@ -195,6 +195,8 @@ struct nof_ctrl {
 	uint32_t nnew;
 	uint32_t new_last;		/* highest so far: the next page starts behind it */
 	bool is_known;			/* has been LIVE: info may be read */
+	bool has_acre;			/* promised to obey CRDT */
+	unsigned profile;		/* command set combination to be set */
 	bool has_nvm_limits;		/* CNS 06 was asked (and perhaps answered) */
 	struct nofi_nvm_limits nvm_limits;
 	bool has_zns;			/* the same of the two that follow */
@@ -312,6 +314,12 @@ void nofi_op_finish(struct nofi_op *op);	/* op->err says how */
 void nofi_op_send(struct nofi_op *op, const char *what,
 		  void (*next)(struct nofi_op *op, const struct nofi_cpl *cpl), bool is_optional);
 void nofi_ops_fail_all(struct nof_ctrl *ctrl, const struct nofi_err *err);
+
+/* hostcaps.c: tells it; ends in nofi_bringup_namespaces() (bringup.c), or the ctrl's failure. */
+void nofi_hostcaps_start(struct nof_ctrl *ctrl);
+void nofi_bringup_namespaces(struct nof_ctrl *ctrl);
+/* Index of the best combination (CNS 1Ch), which is now unless another is better. Pure. */
+unsigned nofi_profile_best(const uint8_t page[NOFI_PAGE], unsigned now);
 
 /* resv_log.c: the controller has notifications about reservations. */
 void nofi_resv_event(struct nof_ctrl *ctrl);
