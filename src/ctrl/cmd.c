@@ -68,6 +68,13 @@ void nofi_cmd_simple(struct nofi_acmd *c, uint8_t opcode, uint32_t flags)
 	begin(c, opcode, flags);
 }
 
+void nofi_cmd_abort(struct nofi_acmd *c, uint16_t sqid, uint16_t cid)
+{
+	begin(c, nvme_admin_abort_cmd, 0);
+	nofi_put16(c->sqe + 40, sqid);
+	nofi_put16(c->sqe + 42, cid);
+}
+
 void nofi_cmd_prop_get(struct nofi_acmd *c, uint32_t offset, bool is_8)
 {
 	begin(c, nvme_admin_fabrics, NOFI_CMD_FABRICS);

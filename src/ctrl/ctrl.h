@@ -19,6 +19,8 @@
 struct nofi_ioq;
 struct nofi_ioq_user;
 
+enum { NOFI_IOQ_ABORTS = 32 };	/* of one queue that may wait to be sent; more are not tried */
+
 /*
  * err NULL: the queue is ready. Else why there is none. Called on the queue's
  * loop, never from inside nofi_ctrl_queue_get() or _put(); may call _put().
@@ -66,6 +68,12 @@ struct nofi_ioq {
 	bool is_kill_posted;		/* under ctrl->lock: of an association that has ended */
 	struct nofi_err kill_err;	/* what kill_msg carries */
 	struct nofi_msg lost_msg;	/* to the admin loop: this queue failed */
+	/* abort.c: commands to be aborted, from loop to the admin loop; under ctrl->lock. */
+	struct nofi_msg abort_msg;
+	bool is_abort_posted;		/* abort_msg is on its way, or abort_next in use */
+	struct nofi_ioq *abort_next;	/* admin loop: list of those that have some */
+	uint32_t abort_count;		/* in abort_cids, oldest first */
+	uint16_t abort_cids[NOFI_IOQ_ABORTS];
 	struct nofi_err err;		/* why it is dead */
 	struct nofi_timer again;	/* until Connect is sent again: the id was in use */
 	uint8_t tries;			/* how often it was */

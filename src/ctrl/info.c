@@ -70,6 +70,9 @@ int nof_ctrl_get_stats(const struct nof_ctrl *ctrl, struct nof_ctrl_stats *stats
 				 "and stats->size must be sizeof(*stats)");
 	s = ctrl->stats;
 	s.size = stats->size;
+	pthread_mutex_lock((pthread_mutex_t *)&ctrl->lock);
+	s.timeouts = ctrl->late_commands;
+	pthread_mutex_unlock((pthread_mutex_t *)&ctrl->lock);
 	s.attempt = ctrl->state == NOF_CTRL_CONNECTING ? ctrl->fsm.attempts : 0;
 	memcpy(stats, &s, s.size < sizeof(s) ? s.size : sizeof(s));
 	return 0;

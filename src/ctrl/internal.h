@@ -39,6 +39,7 @@ enum {
 	NOFI_IO_QUEUES_MAX = 256,	/* more are never asked for */
 	NOFI_CTRL_NOTES = 32,		/* events that may wait for the user */
 	NOFI_CTRL_NEWS = 4,		/* changes that may wait for the watches */
+	NOFI_ABORTS_MAX = 4,		/* at a time, if the controller takes so many (ACL) */
 };
 
 /* An admin command with its one buffer; embedded, one at a time. */
@@ -123,6 +124,7 @@ struct nof_ctrl {
 	struct nofi_err err;		/* why it is not LIVE any more; FAILED: the sentence */
 	uint32_t generation;		/* counts associations: what is of an old one is dead */
 	struct nofi_ioq *ioqs;		/* those that hold a queue id */
+	uint64_t late_commands;		/* I/O commands that were not answered in time */
 	uint16_t last_qid;		/* next-fit: an id rests after its connection closed, the
 					   target may still be clearing it up */
 
@@ -219,6 +221,11 @@ struct nof_ctrl {
 	struct nofi_timer ka_timer;
 	uint64_t ka_sent;		/* when the last one went out */
 
+	/* abort.c */
+	struct nofi_acmd abort_cmd[NOFI_ABORTS_MAX];
+	struct nofi_ioq *abort_head, **abort_tail;	/* queues with commands to abort; each
+							   entry owns a reference */
+
 	/* events.c */
 	struct nofi_acmd aer_cmd;
 	struct nofi_timer aer_timer;	/* re-arms late under a flood */
@@ -305,6 +312,7 @@ void nofi_cmd_identify(struct nofi_acmd *c, uint8_t cns, uint32_t nsid, uint8_t 
 void nofi_cmd_set_feature(struct nofi_acmd *c, uint8_t fid, uint32_t cdw11);
 void nofi_cmd_get_log(struct nofi_acmd *c, uint8_t lid, uint64_t offset, bool rae, void *buf,
 		      uint32_t len);
+void nofi_cmd_abort(struct nofi_acmd *c, uint16_t sqid, uint16_t cid);
 void nofi_cmd_simple(struct nofi_acmd *c, uint8_t opcode, uint32_t flags);
 
 /* ops.c */
@@ -334,6 +342,18 @@ void nofi_ns_extra(struct nofi_op *op, struct nofi_ns_ident *id,
 /* nslist.c: the active list. begin, then one take per page; 1: another page is wanted. */
 void nofi_nslist_begin(struct nof_ctrl *ctrl);
 int nofi_nslist_take(struct nof_ctrl *ctrl, const uint8_t *page, struct nofi_err *err);
+
+/* ioq.c: references, any thread */
+void nofi_ioq_get(struct nofi_ioq *ioq);
+void nofi_ioq_put(struct nofi_ioq *ioq);
+
+/* abort.c */
+void nofi_abort_init(struct nof_ctrl *ctrl);
+void nofi_abort_ioq_init(struct nofi_ioq *ioq);
+/* On the queue's loop: a command is late. */
+void nofi_abort_request(struct nofi_ioq *ioq, uint16_t cid);
+/* Forgets what waits; what is on the wire ends with the admin queue. */
+void nofi_abort_stop(struct nof_ctrl *ctrl);
 
 /* keepalive.c, events.c */
 void nofi_ka_start(struct nof_ctrl *ctrl);

@@ -25,9 +25,10 @@
 #include "ctrl/internal.h"
 
 enum ioq_state { IOQ_CONNECTING, IOQ_FABRICS, IOQ_READY, IOQ_DEAD };
+enum { GRACE_MAX_MS = 5000 };
 enum ioq_told { TOLD_NOTHING, TOLD_READY, TOLD_END };
 
-static void ioq_put(struct nofi_ioq *ioq)
+void nofi_ioq_put(struct nofi_ioq *ioq)
 {
 	struct nof_ctrl *ctrl = ioq->ctrl;
 	uint32_t left;
@@ -42,7 +43,7 @@ static void ioq_put(struct nofi_ioq *ioq)
 	nofi_ctrl_unref(ctrl);
 }
 
-static void ioq_get(struct nofi_ioq *ioq)
+void nofi_ioq_get(struct nofi_ioq *ioq)
 {
 	pthread_mutex_lock(&ioq->ctrl->lock);
 	ioq->refs++;
@@ -69,7 +70,7 @@ static void tell(struct nofi_ioq *ioq)
 {
 	struct nofi_ioq_user *u;
 
-	ioq_get(ioq);
+	nofi_ioq_get(ioq);
 	for (;;) {
 		bool is_dead = ioq->state == IOQ_DEAD;
 
@@ -89,7 +90,7 @@ static void tell(struct nofi_ioq *ioq)
 			u->dead(u, &ioq->err);
 		}
 	}
-	ioq_put(ioq);
+	nofi_ioq_put(ioq);
 }
 
 static void tell_deferred(struct nofi_defer *d)
@@ -111,7 +112,7 @@ static void lost_arrived(struct nofi_msg *m)
 	pthread_mutex_unlock(&ctrl->lock);
 	if (!is_freed && ctrl->state == NOF_CTRL_LIVE && ioq->generation == ctrl->generation)
 		nofi_ctrl_fail(ctrl, &ioq->err);
-	ioq_put(ioq);
+	nofi_ioq_put(ioq);
 }
 
 /*
@@ -150,7 +151,7 @@ static void kill_arrived(struct nofi_msg *m)
 
 	if (ioq->q)
 		nofi_queue_kill(ioq->q, &ioq->kill_err);
-	ioq_put(ioq);
+	nofi_ioq_put(ioq);
 }
 
 void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere)
@@ -175,8 +176,22 @@ void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool e
 		mine = ioq->kill_next;
 		if (ioq->q)
 			nofi_queue_kill(ioq->q, why);
-		ioq_put(ioq);
+		nofi_ioq_put(ioq);
 	}
+}
+
+/* ---- late commands ---- */
+
+/* For an Abort and its consequences; after it, the association ends. */
+static uint64_t grace_ns(const struct nof_opts *o)
+{
+	return (o->io_timeout_ms < GRACE_MAX_MS ? o->io_timeout_ms : GRACE_MAX_MS) * NOFI_MS;
+}
+
+static void ioq_late(void *arg, uint16_t cid, uint8_t opcode)
+{
+	(void)opcode;
+	nofi_abort_request(arg, cid);
 }
 
 /* ---- connecting ---- */
@@ -231,6 +246,7 @@ static void connect_done(void *arg, const struct nofi_cpl *cpl)
 		nofi_connect_status(opts, ioq->qid, 0x191, 0, &err);
 	else {
 		nofi_queue_set_timeout(ioq->q, opts->io_timeout_ms * NOFI_MS);
+		nofi_queue_set_grace(ioq->q, grace_ns(opts), ioq_late);
 		ioq->state = IOQ_READY;
 		nofi_log(ioq->loop, NOF_LOG_DEBUG, "I/O queue %u is ready", ioq->qid);
 		tell(ioq);
@@ -385,6 +401,7 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 	ioq->tell.fn = tell_deferred;
 	ioq->kill_msg.fn = kill_arrived;
 	ioq->lost_msg.fn = lost_arrived;
+	nofi_abort_ioq_init(ioq);
 	ioq->is_linked = true;
 	ioq->next = ctrl->ioqs;
 	ctrl->ioqs = ioq;
@@ -402,7 +419,7 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 		unlink_locked(ioq);
 		pthread_mutex_unlock(&ctrl->lock);
 		ioq->state = IOQ_DEAD;
-		ioq_put(ioq);
+		nofi_ioq_put(ioq);
 		return r;
 	}
 	attach(ioq, u);
@@ -440,5 +457,5 @@ void nofi_ctrl_queue_put(struct nofi_ioq_user *u)
 	q = ioq->q;
 	ioq->q = NULL;
 	nofi_queue_free(q);
-	ioq_put(ioq);
+	nofi_ioq_put(ioq);
 }

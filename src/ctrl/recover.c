@@ -70,6 +70,7 @@ void nofi_recover_init(struct nof_ctrl *ctrl)
 	if (getrandom(&ctrl->random, sizeof(ctrl->random), GRND_NONBLOCK) < 0 || !ctrl->random)
 		ctrl->random = (uint32_t)nofi_loop_now(ctrl->loop) | 1;
 	nofi_ctrl_publish(ctrl);
+	nofi_abort_init(ctrl);
 }
 
 /* For the jitter only. */
@@ -320,6 +321,7 @@ void nofi_recover_teardown(struct nof_ctrl *ctrl, bool everywhere)
 	nofi_steps_stop(ctrl);
 	nofi_ka_stop(ctrl);
 	nofi_aer_stop(ctrl);
+	nofi_abort_stop(ctrl);
 	ctrl->admin = NULL;
 	if (admin) {
 		nofi_queue_kill(admin, &why);

@@ -143,6 +143,7 @@ void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, ui
 	cmd->error = 0;
 	cmd->detail = "";
 	cmd->state = NOFI_SLOT_QUEUED;
+	cmd->is_late = false;
 
 	/* T-10: exactly one SGL descriptor */
 	cmd->sqe[SQE_FLAGS] = (uint8_t)((cmd->sqe[SQE_FLAGS] & 0x3f) | NOFI_SQE_PSDT_SGL);
@@ -164,6 +165,21 @@ uint64_t nofi_machine_deadline(const struct nofi_machine *m)
 const struct nofi_cmd *nofi_machine_oldest(const struct nofi_machine *m)
 {
 	return m->first == NOFI_NO_SLOT ? NULL : &m->cmds[m->first];
+}
+
+bool nofi_machine_extend(struct nofi_machine *m, uint64_t deadline, uint16_t *cid, uint8_t *opcode)
+{
+	struct nofi_cmd *cmd = &m->cmds[m->first];
+
+	if (cmd->is_late)
+		return false;
+	timed_remove(m, cmd);
+	cmd->is_late = true;
+	cmd->deadline = deadline;
+	timed_insert(m, cmd);
+	*cid = cmd->cid;
+	*opcode = cmd->sqe[0];
+	return true;
 }
 
 /* The only way a command ends. The slot is free before the caller hears of it. */

@@ -47,6 +47,7 @@ struct nofi_cmd {
 	uint8_t state;			/* enum nofi_slot_state */
 	bool is_in_fifo;
 	bool is_timed;			/* is in the deadline list */
+	bool is_late;			/* its deadline passed once: nofi_machine_extend() */
 	uint16_t status;		/* of a finished command */
 	int error;
 	uint64_t result;
@@ -129,6 +130,12 @@ uint32_t nofi_machine_room(const struct nofi_machine *m);
 /* Earliest deadline, 0 = none; and its command, for the sentence. */
 uint64_t nofi_machine_deadline(const struct nofi_machine *m);
 const struct nofi_cmd *nofi_machine_oldest(const struct nofi_machine *m);
+/*
+ * The oldest one is late: gives it until deadline, once, and says which it was. False: it
+ * had that already.
+ */
+bool nofi_machine_extend(struct nofi_machine *m, uint64_t deadline, uint16_t *cid,
+			 uint8_t *opcode);
 /* Completes every command once with err. Nothing may be in flight in the engine. */
 void nofi_machine_fail(struct nofi_machine *m, const struct nofi_err *err);
 /* The answer to a command, checked against its transfer. cqe_status: 15 bits. */

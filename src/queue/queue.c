@@ -31,6 +31,8 @@ struct nofi_queue {
 	struct nof_loop *loop;
 	struct nofi_batch *batch;	/* the send under way, NULL = none */
 	uint64_t command_timeout;	/* ns, of commands sent from now on */
+	uint64_t grace;			/* ns, what a late command has left once it was reported */
+	nofi_queue_late_fn *late;	/* NULL: it has none, and the queue dies at once */
 	uint64_t excused;		/* deadlines up to here were moved once: is_excused() */
 	struct nofi_timer timer;	/* connect deadline; then the oldest command's at most */
 	uint32_t waiting;		/* commands and R2T answers queued since the last flush */
@@ -428,6 +430,27 @@ static bool is_excused(struct nofi_queue *q, uint64_t deadline, uint64_t timeout
 	return arm(q, now + (late < timeout ? late : timeout)) == 0;
 }
 
+/* Reports those that are late for the first time. False: one is so for the second time. */
+static bool give_grace(struct nofi_queue *q)
+{
+	uint64_t now = nofi_loop_now(q->loop);
+	uint64_t deadline;
+
+	while ((deadline = nofi_machine_deadline(&q->m)) && deadline <= now) {
+		uint16_t cid;
+		uint8_t opcode;
+
+		if (!q->late || !nofi_machine_extend(&q->m, now + q->grace, &cid, &opcode))
+			return false;
+		nofi_log(q->loop, NOF_LOG_WARN, "queue %u to %s: no answer to a command (opcode "
+			 "%02xh, CID %u) in time", q->qid, q->peer, opcode, cid);
+		q->late(q->arg, cid, opcode);
+	}
+	if (deadline)
+		arm(q, deadline);
+	return true;
+}
+
 static void on_timer(struct nofi_timer *t)
 {
 	struct nofi_queue *q = of(t, timer);
@@ -456,12 +479,13 @@ static void on_timer(struct nofi_timer *t)
 		arm(q, deadline);
 		return;
 	}
-	if (is_excused(q, deadline, q->command_timeout))
+	if (is_excused(q, deadline, q->command_timeout) || give_grace(q))
 		return;
 	cmd = nofi_machine_oldest(&q->m);
 	die_of(q, -ETIMEDOUT, "no answer to a command (opcode %02xh, CID %u) within its timeout of "
-	       "%u ms; the target is stuck or the network drops data", cmd->sqe[0], cmd->cid,
-	       (unsigned)(q->command_timeout / 1000000));
+	       "%u ms%s; the target is stuck or the network drops data", cmd->sqe[0], cmd->cid,
+	       (unsigned)(q->command_timeout / 1000000),
+	       cmd->is_late ? ", nor after an attempt to abort it" : "");
 }
 
 /* ---- interface ---- */
@@ -584,6 +608,12 @@ int nofi_queue_get_info(const struct nofi_queue *q, struct nofi_sock_info *info)
 void nofi_queue_set_timeout(struct nofi_queue *q, uint64_t ns)
 {
 	q->command_timeout = ns;
+}
+
+void nofi_queue_set_grace(struct nofi_queue *q, uint64_t ns, nofi_queue_late_fn *fn)
+{
+	q->grace = ns;
+	q->late = fn;
 }
 
 int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *d)

@@ -59,6 +59,13 @@ struct nof_loop *nofi_queue_loop(const struct nofi_queue *q);
 int nofi_queue_get_info(const struct nofi_queue *q, struct nofi_sock_info *info);
 /* Timeout of commands from now on (I/O queues: io_timeout after Connect). */
 void nofi_queue_set_timeout(struct nofi_queue *q, uint64_t ns);
+/*
+ * From now on a command past its deadline is reported, once, and has so much longer (its
+ * owner tries an Abort) until the queue dies of it. fn gets the arg of the event function;
+ * it may do anything but kill or free the queue.
+ */
+typedef void nofi_queue_late_fn(void *arg, uint16_t cid, uint8_t opcode);
+void nofi_queue_set_grace(struct nofi_queue *q, uint64_t ns, nofi_queue_late_fn *fn);
 
 /* How a command ended, for its done function; valid during the call. */
 struct nofi_cpl {
