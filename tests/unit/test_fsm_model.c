@@ -70,8 +70,8 @@ enum move {
 	MOVES
 };
 static const char *const move_names[MOVES] = {
-	"connect", "up", "lost", "refused", "reset", "disconnect", "down", "free", "torn-down", "submit",
-	"answer", "retry-status", "path-status", "step", "deadline", "early-tick",
+	"connect", "up", "lost", "refused", "reset", "disconnect", "down", "free", "torn-down",
+	"submit", "answer", "retry-status", "path-status", "step", "deadline", "early-tick",
 };
 static const char *const state_names[NOFI_FSM_STATES] = {
 	"NEW", "FIRST", "LIVE", "RESETTING", "WAIT", "ATTEMPT", "DELETING", "FAILED", "CLOSED",
@@ -183,7 +183,8 @@ static void check_step(struct world *w, const struct nofi_fsm *old, unsigned act
 	}
 	if (f->state == NOFI_FSM_ATTEMPT && old->state != NOFI_FSM_ATTEMPT) {
 		w->attempts += w->attempts < 200;
-		uint64_t least = (f->cfg.delay_max < 100 * MS ? f->cfg.delay_max : 100 * MS) / 4 * 3;
+		uint64_t cap = f->cfg.delay_max;
+		uint64_t least = (cap < 100 * MS ? cap : 100 * MS) / 4 * 3;
 
 		RULE(f->attempts == w->attempts || w->attempts == 200, "attempts are miscounted");
 		RULE(w->was_calm || w->now - w->last_attempt >= least,
@@ -635,7 +636,9 @@ static void test_pauses(void **state)
 		.fast_fail_tmo = NOFI_FSM_NEVER, .attempt_tmo = 1000 * MS,
 		.delete_tmo = 1000 * MS, .max_attempts = -1,
 	};
-	static const uint64_t want_ms[] = { 0, 100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000 };
+	static const uint64_t want_ms[] = {
+		0, 100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000
+	};
 
 	for (int pass = 0; pass < 3; pass++) {
 		uint32_t random = pass == 0 ? 0 : pass == 1 ? UINT32_MAX : 0x80000000;
@@ -653,7 +656,8 @@ static void test_pauses(void **state)
 
 			assert_int_equal(f.state, NOFI_FSM_WAIT);
 			assert_int_equal(pause, f.delay);
-			assert_in_range(pause, want / 4 * 3, want < 8000 * MS ? want / 4 * 5 : want);
+			assert_in_range(pause, want / 4 * 3,
+					want < 8000 * MS ? want / 4 * 5 : want);
 			if (pass == 2)
 				assert_in_range(pause, want / 100 * 99, want);
 			now += pause;
