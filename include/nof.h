@@ -710,6 +710,40 @@ NOF_API int nof_connect_all_sync(struct nof_loop *loop, const struct nof_opts *o
 /* Without the controllers. NULL is accepted. */
 NOF_API void nof_connect_all_free(struct nof_connect_result *result);
 
+/* A discovery service that announces itself on the local network (TP8009). */
+struct nof_mdns_service {
+	/* Strings come from the network: unprintable bytes were replaced by '?'. */
+	char name[64];		/* of the instance, for people */
+	char host[256];
+	char traddr[64];	/* numeric; link-local IPv6 with %INTERFACE */
+	char trsvcid[8];
+	char subnqn[224];	/* the one announced, or the well-known discovery NQN */
+	char iface[16];		/* where it was heard */
+};
+
+struct nof_mdns_list {
+	size_t count;
+	struct nof_mdns_service *services;
+};
+
+/*
+ * Asks the Avahi daemon for services of type _nvme-disc._tcp (TXT: p=tcp, nqn=NQN), for at most
+ * timeout_ms (0: 3000), less when all have answered before; none is an empty list. *list
+ * is set before done is called with success and is freed by the caller. Anybody on the
+ * network can announce anything: it is a place to look, not to trust. Errors: ENOSYS
+ * (built without, or Avahi's library is not installed), ENOTCONN (no daemon), EACCES, ETIMEDOUT
+ * (D-Bus is stuck). Ends early by nof_discover_cancel().
+ */
+NOF_API int nof_mdns_browse(struct nof_loop *loop, uint32_t timeout_ms,
+			    struct nof_mdns_list **list, nof_done_fn *done, void *arg);
+NOF_API int nof_mdns_browse_sync(struct nof_loop *loop, uint32_t timeout_ms,
+				 struct nof_mdns_list **list);
+NOF_API void nof_mdns_free(struct nof_mdns_list *list);
+
+/* The options for nof_discover() to ask that service: base with address, port, NQN. Any thread. */
+NOF_API int nof_mdns_service_opts(const struct nof_mdns_service *service,
+				  const struct nof_opts *base, struct nof_opts *out);
+
 /* ------------------------------------------------------------------------
  * Administration
  *

@@ -25,9 +25,11 @@ done
 build_packages=(gcc libc6-dev meson ninja-build pkgconf liburing-dev libnvme-dev libjson-c-dev
 	libssl-dev)
 # The C library's headers and the sanitizers' run-time libraries come with gcc and clang.
+# libavahi-client-dev: builds mDNS in, which is left out where it is missing; the daemons are its test.
 # The interop VM takes the kernel and nvme-cli from apt's archive itself, without installing them.
 test_packages=(libcmocka-dev libglib2.0-dev g++ clang valgrind mandoc tshark tcpdump
-	qemu-system-x86 busybox-static kmod iproute2 procps util-linux python3)
+	qemu-system-x86 busybox-static kmod iproute2 procps util-linux python3 libavahi-client-dev
+	libavahi-client3 avahi-daemon dbus)
 
 fail()
 {
