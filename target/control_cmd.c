@@ -6,6 +6,7 @@
 
 #include "fault.h"
 #include "target.h"
+#include "zns.h"
 
 static enum control_result failed(char *err, size_t errlen, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -333,6 +334,25 @@ static enum control_result do_ns_remap(struct client *k, char *args, char *err, 
 	return CONTROL_OK;
 }
 
+/* zone NSID SLBA STATE [NQN] */
+static enum control_result do_zone(struct client *k, char *args, char *err, size_t errlen)
+{
+	char state[32], nqn[NQN_MAX + 1] = "";
+	unsigned long long slba;
+	unsigned int nsid;
+	struct ns *ns;
+
+	if (sscanf(args, "%u %llu %31s %223s", &nsid, &slba, state, nqn) < 3)
+		return failed(err, errlen, "not 'zone NSID SLBA STATE [NQN]'");
+	ns = ns_of(nsid, nqn, err, errlen);
+	if (!ns)
+		return CONTROL_FAILED;
+	if (!zns_force(ns, slba, state))
+		return failed(err, errlen, "no zone is there, or the state is none of empty, full, "
+			      "read-only, offline");
+	return CONTROL_OK;
+}
+
 static const struct {
 	const char *name;
 	enum control_result (*fn)(struct client *k, char *args, char *err, size_t errlen);
@@ -344,6 +364,7 @@ static const struct {
 	{ "queues", do_queues }, { "mdts", do_mdts },
 	{ "aen", do_aen }, { "resize", do_resize }, { "ns-add", do_ns_add },
 	{ "ns-remove", do_ns_remove }, { "ns-remap", do_ns_remap },
+	{ "zone", do_zone },
 };
 
 enum control_result control_command(struct client *k, const char *name, char *args, char *err,

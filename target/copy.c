@@ -3,6 +3,7 @@
 #include <nvme/types.h>
 #include <stdlib.h>
 
+#include "pi.h"
 #include "target.h"
 
 enum { RANGE_SHORT = 32, RANGE_LONG = 40 };
@@ -12,6 +13,7 @@ enum { RANGE_SHORT = 32, RANGE_LONG = 40 };
 
 struct source {
 	struct ns *ns;
+	struct pi_args pi;		/* how its protection information is checked */
 	uint64_t slba;
 	uint32_t nlb;
 };
@@ -34,6 +36,23 @@ static bool is_enabled(const struct cmd *cmd, uint8_t format)
 	return format < 2 || (format < 4 && (nofi_get16(behavior + 4) >> format & 1));
 }
 
+/* PRINFOR and the range's expected tags; what is moved always carries its information. */
+static void source_pi(const struct cmd *cmd, const uint8_t *r, uint8_t format, struct pi_args *a)
+{
+	const uint8_t *tags = r + (format & 1 ? 36 : 28);
+
+	memset(a, 0, sizeof(*a));
+	a->prinfo = sqe_dw(cmd, 12) >> 12 & 7;
+	a->is_full = true;
+	a->app = nofi_get16(tags);
+	a->appmask = nofi_get16(tags + 2);
+	a->ref = format & 1 ? nofi_get64(r + 28) : nofi_get32(r + 24);
+	if (cmd->ns->pif == PI_GUARD32)
+		a->storage = nofi_get16(r + 26);
+	else if (cmd->ns->pif == PI_GUARD64)
+		a->ref &= 0xffffffffffffull;
+}
+
 static uint16_t parse_range(struct cmd *cmd, uint32_t i, struct source *src)
 {
 	uint8_t format = format_of(cmd);
@@ -46,9 +65,11 @@ static uint16_t parse_range(struct cmd *cmd, uint32_t i, struct source *src)
 		src->ns = nvm_find_ns(cmd, nofi_get32(r), READS);
 		if (!src->ns)
 			return cmd->status;
-		if (src->ns->stride != cmd->ns->stride || src->ns->lbads != cmd->ns->lbads)
+		if (src->ns->stride != cmd->ns->stride || src->ns->lbads != cmd->ns->lbads ||
+		    src->ns->pi_type != cmd->ns->pi_type || src->ns->pif != cmd->ns->pif)
 			return INCOMPATIBLE;
 	}
+	source_pi(cmd, r, format, &src->pi);
 	if (src->nlb > cmd->ns->mssrl)
 		return SIZE_LIMIT;
 	if (src->slba >= src->ns->blocks || src->nlb > src->ns->blocks - src->slba)
@@ -59,6 +80,7 @@ static uint16_t parse_range(struct cmd *cmd, uint32_t i, struct source *src)
 static uint16_t move(struct cmd *cmd, uint32_t nr, uint64_t total, uint8_t *mem)
 {
 	struct ns *ns = cmd->ns;
+	struct pi_args a;
 	uint8_t *at = mem;
 	struct source src;
 	uint16_t status = 0;
@@ -66,10 +88,12 @@ static uint16_t move(struct cmd *cmd, uint32_t nr, uint64_t total, uint8_t *mem)
 	for (uint32_t i = 0; i < nr && !status; i++) {
 		status = parse_range(cmd, i, &src);
 		if (!status)
-			status = block_read(src.ns, src.slba, src.nlb, at);
+			status = block_read(src.ns, &src.pi, src.slba, src.nlb, at);
 		at += (size_t)src.nlb * ns->stride;
 	}
-	return status ? status : block_write(ns, cmd->slba, (uint32_t)total, mem);
+	pi_args_of(cmd, &a);
+	a.is_full = true;
+	return status ? status : block_write(ns, &a, cmd->slba, (uint32_t)total, mem);
 }
 
 static void exec_copy(struct cmd *cmd)

@@ -5,8 +5,8 @@
  * alone also ends the other.
  */
 #include <nvme/types.h>
-#include <stdlib.h>
 
+#include "pi.h"
 #include "target.h"
 
 enum { FIRST = 1, SECOND = 2 };
@@ -85,21 +85,15 @@ void fused_done(struct cmd *cmd)
 
 static uint16_t compare_and_write(struct cmd *first, struct cmd *second)
 {
-	struct ns *ns = first->ns;
-	uint8_t *old = malloc(first->len ? first->len : 1);
-	uint16_t status;
+	uint16_t status = block_compare(first->ns, first);
+	struct pi_args a;
 
-	if (!old)
-		return NVME_SC_INTERNAL;
-	status = block_read(ns, first->slba, first->nlb, old);
-	if (!status && memcmp(old, first->buf, first->len))
-		status = STATUS_MEDIA(NVME_SC_COMPARE_FAILED) | DNR;
-	free(old);
 	if (status)
 		return status;
+	pi_args_of(second, &a);
 	stats.writes++;
 	stats.write_bytes += second->len;
-	return block_write(ns, second->slba, second->nlb, second->buf);
+	return block_write(second->ns, &a, second->slba, second->nlb, second->buf);
 }
 
 void exec_fused(struct cmd *cmd)

@@ -3,10 +3,14 @@
 #include <nvme/types.h>
 #include <stdio.h>
 
+#include "pi.h"
 #include "target.h"
+#include "zns.h"
 
 _Static_assert(sizeof(struct nvme_id_ctrl) == 4096, "Identify Controller");
 _Static_assert(sizeof(struct nvme_id_ns) == 4096, "Identify Namespace");
+_Static_assert(sizeof(struct nvme_nvm_id_ns) == 4096, "Identify Namespace, NVM");
+_Static_assert(sizeof(struct nvme_zns_id_ns) == 4096, "Identify Namespace, zoned");
 
 enum {
 	ID_LEN = 4096, ID_CQT = 386,
@@ -89,6 +93,47 @@ static void id_ns(const struct ns *ns, struct nvme_id_ns *id)
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));
 	memcpy(id->eui64, ns->eui64, sizeof(id->eui64));
 	id->lbaf[0].ds = ns->lbads;
+	id->lbaf[0].ms = htole16(ns->ms);
+	id->mc = 1;				/* metadata: behind the data of each block */
+	id->flbas = ns->ms ? 1u << 4 : 0;
+	id->dpc = 0x1f;				/* every type, first and last */
+	id->dps = (uint8_t)(ns->pi_type | (ns->is_pi_first ? 1u << 3 : 0));
+	if (ns->atomic) {
+		id->nsfeat |= 1u << 1;
+		id->nawun = id->nawupf = htole16((uint16_t)(ns->atomic - 1));
+		id->nacwu = htole16(ns->acwu);
+	}
+	if (ns->atomic_boundary) {
+		id->nabsn = id->nabspf = htole16((uint16_t)(ns->atomic_boundary - 1));
+		id->nabo = htole16(ns->atomic_offset);
+	}
+}
+
+/* CNS 05h, CSI 0: formats of protection information. */
+static void id_ns_nvm(const struct ns *ns, struct nvme_nvm_id_ns *id)
+{
+	/* 32-bit guards come with a 16-bit storage tag. */
+	id->elbaf[0] = htole32((uint32_t)ns->pif << 7 | (ns->pif == PI_GUARD32 ? 16 : 0));
+	id->lbstm = htole64(ns->pif == PI_GUARD32 ? 0xffff : 0);
+}
+
+/* CNS 05h, CSI 2 */
+static void id_ns_zns(const struct ns *ns, struct nvme_zns_id_ns *id)
+{
+	const struct zns *z = ns->zns;
+
+	id->ozcs = htole16(1);			/* reads may cross zones */
+	id->mar = htole32(z->mar == UINT32_MAX ? UINT32_MAX : z->mar - 1);
+	id->mor = htole32(z->mor == UINT32_MAX ? UINT32_MAX : z->mor - 1);
+	id->lbafe[0].zsze = htole64(z->size);
+}
+
+static bool has_zoned(const struct subsys *s)
+{
+	for (unsigned int i = 0; i < s->nns; i++)
+		if (s->ns[i]->zns)
+			return true;
+	return false;
 }
 
 static uint8_t *add_desc(uint8_t *p, uint8_t type, uint8_t len, const void *value)
@@ -105,7 +150,7 @@ static uint8_t *add_desc(uint8_t *p, uint8_t type, uint8_t len, const void *valu
 
 static void id_ns_descs(const struct ns *ns, uint8_t *p)
 {
-	uint8_t csi = 0;
+	uint8_t csi = ns->zns ? 2 : 0;
 
 	p = add_desc(p, 1, 8, ns->eui64);
 	p = add_desc(p, 2, 16, ns->nguid);
@@ -113,12 +158,13 @@ static void id_ns_descs(const struct ns *ns, uint8_t *p)
 	add_desc(p, 4, 1, &csi);
 }
 
-static void id_ns_list(const struct subsys *s, uint32_t after, uint8_t *out)
+/* csi -1: of every command set */
+static void id_ns_list(const struct subsys *s, uint32_t after, int csi, uint8_t *out)
 {
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < s->nns && n < ID_LEN / 4; i++)
-		if (s->ns[i]->nsid > after)
+		if (s->ns[i]->nsid > after && (csi < 0 || csi == (s->ns[i]->zns ? 2 : 0)))
 			nofi_put32(out + 4 * n++, s->ns[i]->nsid);
 }
 
@@ -129,12 +175,15 @@ static void exec_identify(struct cmd *cmd)
 		struct nvme_id_ctrl ctrl;
 		struct nvme_id_ns ns;
 		struct nvme_id_independent_id_ns indep;
+		struct nvme_nvm_id_ns nvm;
+		struct nvme_zns_id_ns zns;
 	} out;
 	struct subsys *s = cmd->conn->ctrl->subsys;
 	uint32_t nsid = sqe_dw(cmd, 1);
 	uint8_t cns = (uint8_t)sqe_dw(cmd, 10), csi = (uint8_t)(sqe_dw(cmd, 11) >> 24);
 	struct ns *ns = ns_find(s, nsid);
 	bool is_in_range = nsid && nsid <= subsys_nn(s);
+	bool is_csi_known = !csi || (csi == 2 && has_zoned(s));
 	uint16_t status = 0;
 
 	memset(&out, 0, sizeof(out));
@@ -148,14 +197,10 @@ static void exec_identify(struct cmd *cmd)
 	case 0x01:
 		id_ctrl(cmd, &out.ctrl);
 		break;
-	case 0x07:
-		if (csi)
-			status = NVME_SC_INVALID_FIELD | DNR;
-		/* fall through */
 	case 0x02:
 		if (nsid >= 0xfffffffe)
 			status = NVME_SC_INVALID_NS | DNR;
-		id_ns_list(s, nsid, out.b);
+		id_ns_list(s, nsid, -1, out.b);
 		break;
 	case 0x03:
 		if (ns)
@@ -164,16 +209,28 @@ static void exec_identify(struct cmd *cmd)
 			status = NVME_SC_INVALID_NS | DNR;
 		break;
 	case 0x05:
-		/* CSI 0: no protection information, all zeroes */
-		if (csi)
+		if (!is_csi_known || (csi && !ns) || (ns && !!ns->zns != !!csi && csi))
 			status = NVME_SC_INVALID_FIELD | DNR;
 		else if (!ns && !is_in_range)
 			status = NVME_SC_INVALID_NS | DNR;
+		else if (ns && csi)
+			id_ns_zns(ns, &out.zns);
+		else if (ns)
+			id_ns_nvm(ns, &out.nvm);
 		break;
 	case 0x06:
-		if (csi)
+		if (!is_csi_known)
 			status = NVME_SC_INVALID_FIELD | DNR;
+		if (csi == 2)
+			out.b[0] = opt.zasl;
 		break;				/* CSI 0: no limits beyond MDTS */
+	case 0x07:
+		if (!is_csi_known)
+			status = NVME_SC_INVALID_FIELD | DNR;
+		if (nsid >= 0xfffffffe)
+			status = NVME_SC_INVALID_NS | DNR;
+		id_ns_list(s, nsid, csi, out.b);
+		break;
 	case 0x08:
 		if (!ns) {
 			status = NVME_SC_INVALID_NS | DNR;
@@ -186,7 +243,8 @@ static void exec_identify(struct cmd *cmd)
 		out.indep.nstat = 1;		/* ready */
 		break;
 	case 0x1c:
-		nofi_put64(out.b, 1);		/* combination 0: the NVM command set */
+		/* combination 0: the NVM command set, and zones if there are any */
+		nofi_put64(out.b, 1 | (has_zoned(s) ? 4 : 0));
 		break;
 	default:
 		status = NVME_SC_INVALID_FIELD | DNR;

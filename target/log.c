@@ -27,7 +27,8 @@ static uint8_t *log_smart(size_t *len)
 	return (uint8_t *)l;
 }
 
-static uint8_t *log_effects(size_t *len)
+/* CSI 2 has the zone commands besides those of the NVM command set. */
+static uint8_t *log_effects(uint8_t csi, size_t *len)
 {
 	static const uint8_t adm[] = { 0x02, 0x06, 0x08, 0x09, 0x0a, 0x0c, 0x18 };
 	static const uint8_t io[] = {
@@ -43,6 +44,11 @@ static uint8_t *log_effects(size_t *len)
 		l->acs[adm[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
 	for (size_t i = 0; i < sizeof(io); i++)
 		l->iocs[io[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
+	if (csi == 2) {
+		l->iocs[0x79] = htole32(NVME_CMD_EFFECTS_CSUPP | NVME_CMD_EFFECTS_LBCC);
+		l->iocs[0x7a] = htole32(NVME_CMD_EFFECTS_CSUPP);
+		l->iocs[0x7d] = l->iocs[0x79];
+	}
 	for (size_t i = 0; i < sizeof(changing); i++)
 		l->iocs[changing[i]] |= htole32(NVME_CMD_EFFECTS_LBCC);
 	return (uint8_t *)l;
@@ -90,7 +96,7 @@ static void exec_log(struct cmd *cmd)
 		told = EV_NS_CHANGED;
 		break;
 	case 0x05:
-		log = log_effects(&len);
+		log = log_effects((uint8_t)(sqe_dw(cmd, 14) >> 24), &len);
 		break;
 	case 0x0c:
 		is_known = ana_is_on;

@@ -52,7 +52,9 @@ static const char usage_text[] =
 "  --ns=mem:SIZE|file:PATH|null:SIZE[,option…]\n"
 "                         a namespace (repeatable; default mem:1G with 4096-byte blocks)\n"
 "  --allow-host=NQN       only this host may connect (repeatable; default any)\n"
-"                         options: bs=512|4096 nsid=N ro anagrp=N uuid= nguid= eui64=\n"
+"                         options: bs=512|4096 nsid=N ro anagrp=N uuid= nguid= eui64= copy=\n"
+"                         ms=8|16|64 pi=1|2|3 pif=16|32|64 pil=first atomic=N[:BOUNDARY[:OFFSET]]\n"
+"                         zns=ZONESIZE zcap=SIZE mar=N mor=N\n"
 "limits and behaviour\n"
 "  --ana=on|off           ANA (default: on with several ports, or where groups are given)\n"
 "  --anatt=S              ANA transition time (default 10)\n"
@@ -60,6 +62,7 @@ static const char usage_text[] =
 "  --crdt=A,B,C           command retry delays in units of 100 ms (default 0,0,0)\n"
 "  --tbkas=on|off         any command keeps the association alive (default on)\n"
 "  --acl=N                concurrent Aborts less one (default 3)\n"
+"  --zasl=N               largest Zone Append, 4096 << N bytes, 0 = as --mdts (default 0)\n"
 "  --cntlid-min=N         the first controller id (default 1)\n"
 "  --hdgst[=on|off] --ddgst[=on|off]  agree to digests the host offers (default on)\n"
 "  --in-capsule=BYTES     in-capsule data on I/O queues, 0 = none (default 8192)\n"
@@ -171,7 +174,7 @@ enum {
 	O_LISTEN = 256, O_MPTCP, O_NQN, O_NS, O_HDGST, O_DDGST, O_FAULT, O_READY_FD, O_IN_CAPSULE,
 	O_R2T, O_R2T_SIZE, O_C2H_SIZE, O_SUCCESS, O_CPDA, O_MAXH2CDATA, O_MDTS, O_QUEUES,
 	O_QUEUE_SIZE, O_KATO_CHECK, O_ALLOW_HOST, O_NO_FLUSH, O_MAX_CONNS, O_CONTROL, O_VERBOSE,
-	O_ANA, O_ANATT, O_CQT, O_CRDT, O_TBKAS, O_ACL, O_CNTLID_MIN,
+	O_ANA, O_ANATT, O_CQT, O_CRDT, O_TBKAS, O_ACL, O_CNTLID_MIN, O_ZASL,
 	O_HELP, O_VERSION, O_BASH_OPTIONS,
 };
 
@@ -205,6 +208,7 @@ static const struct option longopts[] = {
 	{ "tbkas", required_argument, NULL, O_TBKAS },
 	{ "acl", required_argument, NULL, O_ACL },
 	{ "cntlid-min", required_argument, NULL, O_CNTLID_MIN },
+	{ "zasl", required_argument, NULL, O_ZASL },
 	{ "control", required_argument, NULL, O_CONTROL },
 	{ "verbose", no_argument, NULL, O_VERBOSE },
 	{ "help", no_argument, NULL, O_HELP },
@@ -379,6 +383,9 @@ static void set_option(int o, const char *v, struct subsys **cur)
 		break;
 	case O_ACL:
 		opt.acl = (uint8_t)number("acl", v, 0, 255);
+		break;
+	case O_ZASL:
+		opt.zasl = (uint8_t)number("zasl", v, 0, 16);
 		break;
 	case O_CNTLID_MIN:
 		opt.cntlid_min = (uint16_t)number("cntlid-min", v, 1, 0xffef);

@@ -18,7 +18,7 @@ int ns_resize(struct ns *ns, uint64_t bytes)
 {
 	uint64_t blocks = bytes >> ns->lbads;
 
-	if (!blocks || (ns->kind == NS_MEM && blocks > ns->map_len / ns->stride) ||
+	if (!blocks || ns->zns || (ns->kind == NS_MEM && blocks > ns->map_len / ns->stride) ||
 	    ns->kind == NS_FILE)
 		return -EINVAL;
 	ns->blocks = blocks;

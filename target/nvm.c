@@ -3,7 +3,9 @@
 #include <nvme/types.h>
 #include <stdlib.h>
 
+#include "pi.h"
 #include "target.h"
+#include "zns.h"
 
 enum { DSM_RANGE = 16, DSM_RANGES = 256, DSM_AD = 1u << 2, WZ_DEAC = 1u << 25 };
 
@@ -18,7 +20,9 @@ struct ns *nvm_find_ns(struct cmd *cmd, uint32_t nsid, enum access access)
 		cmd->status = ana_status(ctrl->port, ns);
 	if (cmd->status)
 		return NULL;
-	if (access == WRITES && ns->is_readonly)
+	if ((ns->special & NS_ZONED) && !(ctrl->cc >> 4 & 7))
+		cmd->status = 0x100 | NVME_SC_IOCS_NOT_ENABLED | DNR;	/* CC.CSS: NVM only */
+	else if (access == WRITES && ns->is_readonly)
 		cmd->status = NVME_SC_NS_WRITE_PROTECTED | DNR;
 	else if ((ns->special & NS_RESERVED) && access != UNRESERVED &&
 		 resv_conflicts(cmd, ns, access))
@@ -45,19 +49,37 @@ static bool want_range(struct cmd *cmd)
 	return true;
 }
 
-static bool want_transfer(struct cmd *cmd)
+bool nvm_fits(const struct cmd *cmd, uint64_t bytes)
 {
 	const struct ctrl *ctrl = cmd->conn->ctrl;
+
+	return !ctrl->mdts || bytes <= (uint64_t)PAGE << ctrl->mdts;
+}
+
+/* Blocks of another size in the transfer, or tags that cannot be. */
+static uint64_t pi_bytes(struct cmd *cmd)
+{
+	struct pi_args a;
+
+	pi_args_of(cmd, &a);
+	cmd->status = pi_validate(cmd->ns, &a, cmd->slba);
+	return (uint64_t)cmd->nlb * pi_host_block(cmd->ns, &a);
+}
+
+static void want_transfer(struct cmd *cmd)
+{
 	uint64_t bytes;
 
 	if (!want_range(cmd))
-		return false;
+		return;
 	bytes = (uint64_t)cmd->nlb * cmd->ns->stride;
-	if (ctrl->mdts && bytes > (uint64_t)PAGE << ctrl->mdts) {
+	if (cmd->ns->special & NS_PI)
+		bytes = pi_bytes(cmd);
+	if (!nvm_fits(cmd, bytes))
 		cmd->status = NVME_SC_INVALID_FIELD | DNR;
-		return false;
-	}
-	return cmd_want_len(cmd, (uint32_t)bytes);
+	if (!cmd->status && cmd_want_len(cmd, (uint32_t)bytes) &&
+	    (cmd->ns->special & NS_BLOCKWISE) && !cmd->fuse)
+		block_prepare(cmd);
 }
 
 /* Some of its blocks may not be read. */
@@ -145,10 +167,11 @@ static void exec_flush(struct cmd *cmd)
 
 static void exec_write_zeroes(struct cmd *cmd)
 {
-	uint64_t bytes = (uint64_t)cmd->nlb * cmd->ns->stride;
-	uint16_t status = ns_zero(cmd->ns, cmd->ns_off, bytes, sqe_dw(cmd, 12) & WZ_DEAC);
+	struct pi_args a;
+	uint16_t status;
 
-	block_written(cmd->ns, cmd->slba, cmd->nlb);
+	pi_args_of(cmd, &a);
+	status = block_zero(cmd->ns, &a, cmd->slba, cmd->nlb, sqe_dw(cmd, 12) & WZ_DEAC);
 	if (!status)
 		status = flush_if_fua(cmd);
 	cmd_done(cmd, status);
@@ -156,7 +179,7 @@ static void exec_write_zeroes(struct cmd *cmd)
 
 static void exec_verify(struct cmd *cmd)
 {
-	cmd_done(cmd, hits_uncor(cmd) ? STATUS_MEDIA(NVME_SC_READ_ERROR) : 0);
+	cmd_done(cmd, cmd->ns->special ? block_verify(cmd) : 0);
 }
 
 static void exec_dsm(struct cmd *cmd)
@@ -258,8 +281,13 @@ void nvm_prepare(struct cmd *cmd)
 		return;
 	case nvme_cmd_verify:
 		cmd->exec = exec_verify;
-		if (want_ns(cmd, READS))
-			want_range(cmd);
+		if (want_ns(cmd, READS) && want_range(cmd) && (cmd->ns->special & NS_PI))
+			pi_bytes(cmd);
+		return;
+	case nvme_zns_cmd_mgmt_send:
+	case nvme_zns_cmd_mgmt_recv:
+	case nvme_zns_cmd_append:
+		zns_prepare(cmd);
 		return;
 	case nvme_cmd_dsm:
 		prepare_dsm(cmd);

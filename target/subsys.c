@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pi.h"
 #include "target.h"
+#include "zns.h"
 
 struct subsys *subsystems;
 
@@ -154,6 +156,64 @@ static int open_file(struct ns *ns, const char *path, char *err, size_t errlen, 
 	return 0;
 }
 
+/* What a specification says that is not simply kept. */
+struct extra {
+	unsigned int given;		/* identifiers */
+	uint64_t zone, zone_cap;	/* bytes */
+	uint32_t mar, mor;
+};
+
+/* N[:BOUNDARY[:OFFSET]], in blocks. */
+static bool parse_atomic(struct ns *ns, const char *s)
+{
+	unsigned int n, boundary = 0, offset = 0;
+
+	if (sscanf(s, "%u:%u:%u", &n, &boundary, &offset) < 1 || !n || n > 0x10000 ||
+	    boundary > 0xffff || offset > 0xffff || (boundary && boundary < n))
+		return false;
+	ns->atomic = (uint16_t)(n > 0xffff ? 0xffff : n);
+	ns->atomic_boundary = (uint16_t)boundary;
+	ns->atomic_offset = (uint16_t)offset;
+	return true;
+}
+
+/* Metadata, protection information, zones. */
+static bool parse_format_option(struct ns *ns, const char *t, struct extra *x)
+{
+	uint64_t v;
+
+	if (!strncmp(t, "ms=", 3) && parse_size(t + 3, &v) && (v == 8 || v == 16 || v == 64)) {
+		ns->ms = (uint16_t)v;
+		return true;
+	}
+	if (!strncmp(t, "pi=", 3) && parse_size(t + 3, &v) && v && v <= 3) {
+		ns->pi_type = (uint8_t)v;
+		ns->special |= NS_PI;
+		return true;
+	}
+	if (!strncmp(t, "pif=", 4) && parse_size(t + 4, &v) && (v == 16 || v == 32 || v == 64)) {
+		ns->pif = v == 16 ? PI_GUARD16 : v == 32 ? PI_GUARD32 : PI_GUARD64;
+		return true;
+	}
+	if (!strcmp(t, "pil=first")) {
+		ns->is_pi_first = true;
+		return true;
+	}
+	if (!strncmp(t, "zns=", 4) && parse_size(t + 4, &x->zone))
+		return x->zone >= 4096 && !(x->zone % 4096);
+	if (!strncmp(t, "zcap=", 5) && parse_size(t + 5, &x->zone_cap))
+		return x->zone_cap >= 4096 && !(x->zone_cap % 4096);
+	if (!strncmp(t, "mar=", 4) && parse_size(t + 4, &v) && v && v < UINT32_MAX) {
+		x->mar = (uint32_t)v;
+		return true;
+	}
+	if (!strncmp(t, "mor=", 4) && parse_size(t + 4, &v) && v && v < UINT32_MAX) {
+		x->mor = (uint32_t)v;
+		return true;
+	}
+	return false;
+}
+
 /* MSSRL:MCL:MSRC, all as the host sees them but MSRC, which is 1's based here. */
 static bool parse_copy(struct ns *ns, const char *s)
 {
@@ -168,7 +228,7 @@ static bool parse_copy(struct ns *ns, const char *s)
 	return true;
 }
 
-static bool parse_ns_option(struct ns *ns, const char *t, unsigned int *given)
+static bool parse_ns_option(struct ns *ns, const char *t, struct extra *x)
 {
 	uint64_t v;
 
@@ -191,27 +251,29 @@ static bool parse_ns_option(struct ns *ns, const char *t, unsigned int *given)
 	}
 	if (!strncmp(t, "copy=", 5))
 		return parse_copy(ns, t + 5);
+	if (!strncmp(t, "atomic=", 7))
+		return parse_atomic(ns, t + 7);
 	if (!strncmp(t, "uuid=", 5)) {
-		*given |= GIVEN_UUID;
+		x->given |= GIVEN_UUID;
 		return parse_hex(t + 5, ns->uuid, sizeof(ns->uuid));
 	}
 	if (!strncmp(t, "nguid=", 6)) {
-		*given |= GIVEN_NGUID;
+		x->given |= GIVEN_NGUID;
 		return parse_hex(t + 6, ns->nguid, sizeof(ns->nguid));
 	}
 	if (!strncmp(t, "eui64=", 6)) {
-		*given |= GIVEN_EUI64;
+		x->given |= GIVEN_EUI64;
 		return parse_hex(t + 6, ns->eui64, sizeof(ns->eui64));
 	}
-	return false;
+	return parse_format_option(ns, t, x);
 }
 
-static int parse_ns_options(struct ns *ns, char *o, unsigned int *given, char *err, size_t errlen)
+static int parse_ns_options(struct ns *ns, char *o, struct extra *x, char *err, size_t errlen)
 {
 	char *save = NULL;
 
 	for (char *t = strtok_r(o, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
-		if (parse_ns_option(ns, t, given))
+		if (parse_ns_option(ns, t, x))
 			continue;
 		snprintf(err, errlen, "unknown namespace option, or no value of it: '%s'; "
 			 "nvmf-target --help lists them", t);
@@ -245,6 +307,7 @@ static void ns_free(struct ns *ns)
 		munmap(ns->map, ns->map_len);
 	range_clear(&ns->uncor);
 	resv_free(ns);
+	free(ns->zns);
 	free(ns);
 }
 
@@ -315,7 +378,7 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 {
 	struct ns *ns = calloc(1, sizeof(*ns));
 	char *copy = strdup(spec), *arg, *opts;
-	unsigned int given = 0;
+	struct extra extra = { .mar = UINT32_MAX, .mor = UINT32_MAX };
 	uint64_t bytes = 0;
 
 	if (!ns || !copy) {
@@ -337,7 +400,7 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 	opts = strchr(arg, ',');
 	if (opts) {
 		*opts++ = 0;
-		if (parse_ns_options(ns, opts, &given, err, errlen))
+		if (parse_ns_options(ns, opts, &extra, err, errlen))
 			goto fail;
 	}
 	if (nsid)
@@ -361,15 +424,26 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 	} else {
 		goto bad_spec;
 	}
-	ns->stride = 1u << ns->lbads;
-	ns->blocks = bytes / ns->stride;
+	ns->stride = (1u << ns->lbads) + ns->ms;
+	/* The size of a file holds the metadata, too; of the others it is that of the data. */
+	ns->blocks = ns->kind == NS_FILE ? bytes / ns->stride : bytes >> ns->lbads;
 	if (!ns->blocks || bytes > (1ull << 60)) {
 		snprintf(err, errlen, "namespace '%s' has an unusable size", spec);
 		goto fail;
 	}
+	if (extra.zone && !zns_init(ns, extra.zone >> ns->lbads, extra.zone_cap >> ns->lbads,
+				    extra.mar, extra.mor)) {
+		snprintf(err, errlen, "namespace '%s' has no whole zone, or too many", spec);
+		goto fail;
+	}
+	if (ns->pi_type && ns->ms < pi_size(ns->pif)) {
+		snprintf(err, errlen, "namespace '%s': its protection information does not fit "
+			 "into %u bytes of metadata", spec, ns->ms);
+		goto fail;
+	}
 	if (ns->kind == NS_MEM && map_memory(ns, err, errlen))
 		goto fail;
-	set_identifiers(ns, given, generation);
+	set_identifiers(ns, extra.given, generation);
 	free(copy);
 	return ns;
 bad_spec:

@@ -56,6 +56,9 @@ enum ns_special {
 	NS_PRIVATE = 1u << 0,		/* not attached to every host */
 	NS_UNCOR = 1u << 1,		/* has blocks that were made unreadable */
 	NS_RESERVED = 1u << 2,		/* a reservation is held */
+	NS_PI = 1u << 3,		/* protection information is enabled */
+	NS_ZONED = 1u << 4,
+	NS_BLOCKWISE = NS_PI | NS_ZONED,	/* read and written by block.c */
 };
 
 struct range {				/* of blocks */
@@ -82,6 +85,14 @@ struct ns {
 	uint32_t mcl;
 	uint8_t msrc;
 	uint8_t acwu;			/* blocks of Compare and Write, less one */
+	uint16_t ms;			/* metadata bytes of a block, behind its data */
+	uint8_t pi_type;		/* 0: none */
+	uint8_t pif;			/* enum pi_guard */
+	bool is_pi_first;		/* at the start of the metadata, not its end */
+	struct zns *zns;
+	uint16_t atomic;		/* NAWUN, NAWUPF in blocks, 1's based; 0: not told */
+	uint16_t atomic_boundary;	/* NABSN, NABSPF in blocks, 0: none */
+	uint16_t atomic_offset;		/* NABO */
 	struct resv *resv;		/* registrations, NULL: never any */
 	uint8_t *map;			/* NS_MEM: the whole namespace, NORESERVE */
 	size_t map_len;			/* what map was mapped with: a resize stays below */
@@ -133,6 +144,7 @@ struct options {
 	uint8_t acl;			/* 0's based */
 	bool tbkas;			/* any command keeps the association alive */
 	uint16_t cntlid_min;		/* first controller id */
+	uint8_t zasl;			/* power of two of PAGE, 0 = MDTS */
 	int ready_fd;
 	const char *control;		/* path of the control socket or NULL */
 };
@@ -468,6 +480,7 @@ enum access { READS, WRITES, UNRESERVED /* what reservations do not forbid */ };
 
 /* The namespace nsid as this command may see it; NULL and cmd->status. */
 struct ns *nvm_find_ns(struct cmd *cmd, uint32_t nsid, enum access access);
+bool nvm_fits(const struct cmd *cmd, uint64_t bytes);	/* MDTS */
 
 /* ---- fused.c ---- */
 void fused_arrived(struct cmd *cmd);
@@ -475,8 +488,16 @@ void fused_done(struct cmd *cmd);
 void exec_fused(struct cmd *cmd);
 
 /* ---- block.c, copy.c ---- */
-uint16_t block_read(struct ns *ns, uint64_t slba, uint32_t nlb, uint8_t *out);
-uint16_t block_write(struct ns *ns, uint64_t slba, uint32_t nlb, const uint8_t *in);
+struct pi_args;
+uint16_t block_read(struct ns *ns, const struct pi_args *a, uint64_t slba, uint32_t nlb,
+		    uint8_t *out);
+uint16_t block_write(struct ns *ns, const struct pi_args *a, uint64_t slba, uint32_t nlb,
+		     const uint8_t *in);
+uint16_t block_zero(struct ns *ns, const struct pi_args *a, uint64_t slba, uint32_t nlb,
+		    bool is_dealloc);
+uint16_t block_compare(struct ns *ns, const struct cmd *cmd);	/* with cmd->buf */
+uint16_t block_verify(struct cmd *cmd);
+void block_prepare(struct cmd *cmd);
 void block_written(struct ns *ns, uint64_t slba, uint64_t nlb);
 void exec_write_uncorrectable(struct cmd *cmd);
 void copy_prepare(struct cmd *cmd);

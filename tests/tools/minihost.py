@@ -169,7 +169,8 @@ class Queue:
         cdw = dict(cdw or {})
         if tail is None:
             tail = struct.pack("<6I", *(cdw.get(10 + i, 0) for i in range(6)))
-        return struct.pack("<BBHI", opc, flags, self.cid, nsid) + bytes(16) + sgl + tail, self.cid
+        head = struct.pack("<BBHI2I8x", opc, flags, self.cid, nsid, cdw.get(2, 0), cdw.get(3, 0))
+        return head + sgl + tail, self.cid
 
     def start(self, sqe, data=b""):
         self.send(self.pdu(CMD, sqe, data))
