@@ -35,7 +35,8 @@ static void id_ctrl(struct cmd *cmd, struct nvme_id_ctrl *id)
 	id->cntlid = htole16(ctrl->cntlid);
 	id->ver = htole32(0x00020000);
 	id->rtd3e = htole32(1000000);
-	id->ctratt = htole32(1u << 0 | (opt.tbkas ? 1u << 6 : 0));	/* 128-bit host id, TBKAS */
+	/* 128-bit host id, TBKAS, extended LBA formats (guards of 32 and 64 bits) */
+	id->ctratt = htole32(1u << 0 | (opt.tbkas ? 1u << 6 : 0) | 1u << 15);
 	id->cntrltype = s->is_discovery ? 2 : 1;
 	id->crdt1 = htole16(opt.crdt[0]);
 	id->crdt2 = htole16(opt.crdt[1]);
