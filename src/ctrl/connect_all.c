@@ -60,7 +60,7 @@ static int add_attempt(struct all *a, struct nof_connect_record *rec,
 	struct nofi_disc_ref ref;
 	struct attempt *t;
 
-	if (nofi_disc_ref(e, nofi_disc_map(a->opts), &ref) < 0) {
+	if (nofi_disc_ref(e, a->opts, &ref) < 0) {
 		*err = ref.err;
 		return err->code;
 	}

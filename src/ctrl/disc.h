@@ -47,8 +47,12 @@ struct nofi_disc_ref {
 	struct nofi_err err;		/* code ≠ 0: why it cannot be used */
 };
 
-/* Fills *ref from an entry. ref->err is set, and returned, when it leads nowhere. */
-int nofi_disc_ref(const struct nof_discovery_entry *e, const char *addr_map,
+/*
+ * Fills *ref from an entry of a log that was read with opts: their address map is applied,
+ * and a link-local address has their interface. ref->err is set, and returned, when it
+ * leads nowhere.
+ */
+int nofi_disc_ref(const struct nof_discovery_entry *e, const struct nof_opts *opts,
 		  struct nofi_disc_ref *ref);
 /* Fills ref->addr from its texts if they are numbers. */
 void nofi_disc_ref_addr(struct nofi_disc_ref *ref);
@@ -95,7 +99,7 @@ struct nofi_disc_service {
 	uint32_t depth;
 	uint32_t index;
 	struct nofi_disc_service *parent;	/* the first that named it; NULL: the user */
-	/* Another way to the same information: not asked unless that fails. */
+	/* The other way to the same information: this one is asked while that does not work. */
 	struct nofi_disc_service *alternative_to;
 };
 
@@ -140,6 +144,8 @@ void nofi_disc_fini(struct nofi_disc *d);
 int nofi_disc_ask(struct nofi_disc_service *s);
 /* Ends what is under way; the reason becomes the service's error. */
 void nofi_disc_fail(struct nofi_disc_service *s, const struct nofi_err *err);
+/* It is not needed at present: closes its connection, and what it told is void. */
+void nofi_disc_forget(struct nofi_disc_service *s);
 /* Closes its connection, if any, and frees it; it is in no list. */
 void nofi_disc_service_free(struct nofi_disc_service *s);
 /* Starts what is due, as far as there is room. True: something is under way. */

@@ -4,6 +4,7 @@
  * numeric addresses are taken, so that no log makes us ask name servers, and none
  * that mean "this machine, whichever" or a group.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -70,7 +71,22 @@ void nofi_disc_ref_addr(struct nofi_disc_ref *ref)
 		ref->addr = a.addr[0];
 }
 
-static int take_address(const struct nof_discovery_entry *e, const char *map,
+/*
+ * fe80::… of a log means the network where the log came from: the interface stands behind the %
+ * of the address that was asked.
+ */
+static void add_interface(const struct nof_opts *opts, struct nofi_disc_ref *ref)
+{
+	const char *zone = strchr(opts->traddr, '%');
+	size_t len = strlen(ref->traddr);
+	struct in6_addr in6;
+
+	if (zone && inet_pton(AF_INET6, ref->traddr, &in6) == 1 && IN6_IS_ADDR_LINKLOCAL(&in6) &&
+	    len + strlen(zone) < sizeof(ref->traddr))
+		strcpy(ref->traddr + len, zone);
+}
+
+static int take_address(const struct nof_discovery_entry *e, const struct nof_opts *opts,
 			struct nofi_disc_ref *ref)
 {
 	struct nofi_addrs a;
@@ -96,13 +112,15 @@ static int take_address(const struct nof_discovery_entry *e, const char *map,
 			   "fault");
 	strcpy(ref->traddr, e->traddr);
 	snprintf(ref->trsvcid, sizeof(ref->trsvcid), "%u", port);
-	nofi_addrmap_apply(map, ref->traddr, sizeof(ref->traddr), ref->trsvcid,
-			   sizeof(ref->trsvcid));
+	if (!nofi_addrmap_apply(nofi_disc_map(opts), ref->traddr, sizeof(ref->traddr),
+				ref->trsvcid, sizeof(ref->trsvcid)))
+		add_interface(opts, ref);
 	nofi_disc_ref_addr(ref);
 	return 0;
 }
 
-int nofi_disc_ref(const struct nof_discovery_entry *e, const char *map, struct nofi_disc_ref *ref)
+int nofi_disc_ref(const struct nof_discovery_entry *e, const struct nof_opts *opts,
+		  struct nofi_disc_ref *ref)
 {
 	memset(ref, 0, sizeof(*ref));
 	ref->subtype = e->subtype;
@@ -123,7 +141,7 @@ int nofi_disc_ref(const struct nof_discovery_entry *e, const char *map, struct n
 	if ((e->treq & NOFI_TREQ_SECURE_MASK) == NOFI_TREQ_SECURE_REQUIRED)
 		return bad(ref, e, -ENOTSUP, "demands a secure channel (TLS), which this version "
 			   "does not have; allow plain TCP at that port of the target");
-	return take_address(e, map, ref);
+	return take_address(e, opts, ref);
 }
 
 int nof_discover_entry_opts(const struct nof_discovery_entry *e, const struct nof_opts *base,
@@ -141,7 +159,7 @@ int nof_discover_entry_opts(const struct nof_discovery_entry *e, const struct no
 				 "nof_opts_init() first", base->size);
 	if (nofi_addrmap_check(nofi_disc_map(base), &err) < 0)
 		return nofi_fail(-EINVAL, "nof_discover_entry_opts: %s", err.text);
-	if (nofi_disc_ref(e, nofi_disc_map(base), &ref) < 0)
+	if (nofi_disc_ref(e, base, &ref) < 0)
 		return nofi_fail(ref.err.code, "nof_discover_entry_opts: %s", ref.err.text);
 	size = base->size;
 	memmove(out, base, size);

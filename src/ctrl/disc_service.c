@@ -215,7 +215,8 @@ static void connected(void *arg, const struct nof_completion *c)
 
 	if (!ctrl)
 		return;
-	if (c->error && strcmp(s->nqn, s->ref.nqn)) {
+	/* A refusal; one that is merely away will be asked by that name again. */
+	if (c->status && strcmp(s->nqn, s->ref.nqn)) {
 		strcpy(s->nqn, s->ref.nqn);
 		s->is_unique_refused = true;
 		again(s);
@@ -419,6 +420,17 @@ int nofi_disc_init(struct nofi_disc *d, struct nof_loop *loop, const struct nof_
 		return nofi_err_set(err, -ENOMEM, "out of memory");
 	}
 	return 0;
+}
+
+void nofi_disc_forget(struct nofi_disc_service *s)
+{
+	drop_ctrl(s);
+	nof_discovery_free(s->log);
+	s->log = NULL;
+	free(s->refs);
+	s->refs = NULL;
+	s->nrefs = 0;
+	s->is_due = true;
 }
 
 void nofi_disc_service_free(struct nofi_disc_service *s)

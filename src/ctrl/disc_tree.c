@@ -92,7 +92,7 @@ int nofi_disc_take_refs(struct nofi_disc_service *s, const struct nof_discovery_
 
 		if (!is_referral(&log->entries[k]))
 			continue;
-		nofi_disc_ref(&log->entries[k], nofi_disc_map(s->disc->opts), ref);
+		nofi_disc_ref(&log->entries[k], s->disc->opts, ref);
 		for (i = 0; i < n; i++)
 			if (nofi_disc_same_place(&refs[i], ref) && !strcmp(refs[i].nqn, ref->nqn))
 				break;
@@ -137,8 +137,31 @@ bool nofi_disc_is_wanted(const struct nofi_disc_service *s)
 	if (!s->is_due || !s->is_seen || s->is_same || s->state != NOFI_DISC_REST ||
 	    s->ref.err.code)
 		return false;
-	/* The other way is asked first, and this one only when that leads nowhere. */
-	return !first || (!first->log && first->err.code && first->state == NOFI_DISC_REST);
+	/* The other way is asked first, and this one only while that leads nowhere. */
+	return !first || (first->err.code && first->state == NOFI_DISC_REST);
+}
+
+/*
+ * Things that were so and are no more: a way in reserve that is not needed, since the first
+ * works again, and a service that was the same as one that has gone.
+ */
+static void tidy(struct nofi_disc *d)
+{
+	struct nofi_disc_service *s;
+
+	for (s = d->root; s; s = s->next) {
+		const struct nofi_disc_service *first = s->alternative_to;
+
+		if (first && first->log && !first->err.code && s->log) {
+			nofi_disc_forget(s);
+		} else if (s->is_same && !nofi_disc_find_same(s)) {
+			s->is_same = false;
+			s->is_due = true;
+		} else {
+			continue;
+		}
+		nofi_disc_changed(d);	/* what it referred to is not there now, or not yet */
+	}
 }
 
 /* Puts the list into the order of the tree and frees those that are not in it. */
@@ -205,6 +228,8 @@ int nofi_disc_rebuild(struct nofi_disc *d)
 	}
 	before = d->nservices;
 	relink(d, order, n);
+	if (d->is_watch)
+		tidy(d);
 	/* What has just gone made room. */
 	if (is_cut && d->nservices < before)
 		nofi_disc_changed(d);

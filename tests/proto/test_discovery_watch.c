@@ -58,13 +58,19 @@ static void on_update(void *arg, const struct nof_discovery_update *u)
 		nof_loop_stop(s->rig->loop);
 }
 
-static void watch(struct rig *r, struct seen *s, const struct nof_discover_opts *dopts)
+static void watch_with(struct rig *r, struct seen *s, const struct nof_discover_opts *dopts,
+		       const char *extra)
 {
 	s->rig = r;
 	rig_loop(r);
-	rig_opts(r, DISCOVERY "&ctrl_loss_tmo=10", &r->opts);
+	rig_opts(r, extra, &r->opts);
 	assert_int_equal(nof_discover_watch(r->loop, &r->opts, dopts, on_update, s, &s->watch), 0);
 	assert_int_equal(s->calls, 0);
+}
+
+static void watch(struct rig *r, struct seen *s, const struct nof_discover_opts *dopts)
+{
+	watch_with(r, s, dopts, DISCOVERY "&ctrl_loss_tmo=10");
 }
 
 static void finish(struct rig *r, struct seen *s)
@@ -140,11 +146,14 @@ static void t_lost(struct rig *r)
 	const struct forged e[] = {
 		{ NVM, NQN("a"), .port = 1 }, { NVM, NQN("b"), .port = 1 },
 	};
+	struct nof_discover_opts o;
 	struct seen s = { 0 };
 
 	rig_target(r, NULL, NULL);
 	forge(r, e, 1, 1);
-	watch(r, &s, NULL);
+	nof_discover_opts_init(&o);
+	o.reread_ms = 50;
+	watch_with(r, &s, &o, r->arg);
 	RIG_UNTIL(r, s.calls);
 	forge(r, e, 2, 2);
 	assert_string_equal(rig_control(r, "drop"), "ok");
@@ -156,6 +165,28 @@ static void t_lost(struct rig *r)
 	forge(r, e + 1, 1, 3);
 	tell_changed(r, r);
 	RIG_UNTIL(r, !strcmp(s.names, "b "));
+	finish(r, &s);
+}
+
+/* The target is away for a while: that is told, and nothing is forgotten. */
+static void t_away(struct rig *r)
+{
+	struct seen s = { 0 };
+	char options[128];
+
+	rig_target(r, NULL, NULL);
+	watch(r, &s, NULL);
+	RIG_UNTIL(r, s.calls);
+	snprintf(options, sizeof(options), "--listen=127.0.0.1:%u --nqn=" NQN("b")
+		 " --ns=null:1M", r->port);
+	rig_kill(r);
+	RIG_UNTIL(r, s.errors[0]);
+	assert_string_equal(s.names, "target ");
+	rig_target_restart(r);
+	rig_target(r, options, NULL);
+	RIG_UNTIL(r, !s.errors[0]);
+	RIG_UNTIL(r, strstr(s.names, "b "));
+	assert_string_equal(s.removed, "target ");
 	finish(r, &s);
 }
 
@@ -249,7 +280,7 @@ static void t_late(struct rig *r)
 	socklen_t len = sizeof(sin);
 	struct nof_discover_opts o;
 	struct seen s = { 0 };
-	char options[64];
+	char options[128];
 	int fd;
 
 	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -312,7 +343,9 @@ static void t_refused(struct rig *r)
 static const struct rig_test tests[] = {
 	{ "f32_first", t_first },
 	{ "f32_event", t_event },
-	{ "f32_lost", t_lost },
+	{ "f32_lost_and_recovered", t_lost, DISCOVERY "&ctrl_loss_tmo=10" },
+	{ "f32_lost_and_asked_anew", t_lost, DISCOVERY },
+	{ "f32_away", t_away },
 	{ "f32_referrals", t_referrals },
 	{ "f31_not_kept", t_not_kept },
 	{ "f30_unique_refused", t_unique_refused },

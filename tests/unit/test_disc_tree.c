@@ -156,7 +156,69 @@ static void test_alternatives(void **state)
 	nofi_err_set(&at(&r, "10.0.0.2")->err, -ECONNREFUSED, "dead");
 	at(&r, "10.0.0.2")->is_due = false;
 	assert_true(nofi_disc_is_wanted(at(&r, "10.0.0.3")));
+	/* Asked instead; and let go when the first has been read after all. */
+	refer(&r, "10.0.0.3", "10.0.0.8");
+	assert_non_null(at(&r, "10.0.0.8"));
+	refer(&r, "10.0.0.2", "10.0.0.9");
+	assert_null(at(&r, "10.0.0.3")->log);
+	assert_int_equal(nofi_disc_rebuild(&r.d), 0);
+	assert_null(at(&r, "10.0.0.8"));
+	assert_false(nofi_disc_is_wanted(at(&r, "10.0.0.3")));
+	/* One that is lost while it is watched is no way either. */
+	nofi_err_set(&at(&r, "10.0.0.2")->err, -ECONNRESET, "lost");
+	assert_true(nofi_disc_is_wanted(at(&r, "10.0.0.3")));
 	finish(&r);
+}
+
+/* Found out to be the same after it was asked: only as long as that one is there. */
+static void test_same(void **state)
+{
+	struct nof_discovery_entry e[] = {
+		make(1, "10.0.0.2", NOF_DISCOVERY_NQN, 0),
+		make(1, "10.0.0.3", NOF_DISCOVERY_NQN, 0),
+	};
+	struct nofi_disc_service *s;
+	struct nof_discovery_log *log;
+	struct rig r;
+
+	begin(&r, NULL);
+	give(&r, r.d.root, e, 2);
+	for (s = r.d.root->next; s; s = s->next) {
+		strcpy(s->own_nqn, "nqn.x:same");
+		s->peer = at(&r, "10.0.0.2")->ref.addr;
+	}
+	s = at(&r, "10.0.0.3");
+	s->is_same = true;
+	assert_int_equal(nofi_disc_rebuild(&r.d), 0);
+	assert_true(s->is_same);
+	assert_int_equal(nofi_disc_merge(&r.d, &log), 0);
+	assert_int_equal(log->nservices, 2);
+	nof_discovery_free(log);
+	give(&r, r.d.root, e + 1, 1);
+	assert_null(at(&r, "10.0.0.2"));
+	assert_false(s->is_same);
+	assert_true(nofi_disc_is_wanted(s));
+	finish(&r);
+}
+
+/* A link-local address belongs to the interface by which its log came. */
+static void test_link_local(void **state)
+{
+	struct nof_discovery_entry e = make(2, "fe80::2", "nqn.x:disk", 0);
+	struct nof_opts o;
+
+	nof_opts_init(&o);
+	strcpy(o.traddr, "fe80::1%lo");
+	strcpy(o.addr_map, "[fe80::3]=10.0.0.1");
+	assert_int_equal(nof_discover_entry_opts(&e, &o, &o), 0);
+	assert_string_equal(o.traddr, "fe80::2%lo");
+	e = make(2, "fd00::2", "nqn.x:disk", 0);
+	assert_int_equal(nof_discover_entry_opts(&e, &o, &o), 0);
+	assert_string_equal(o.traddr, "fd00::2");
+	strcpy(o.traddr, "fe80::1%lo");
+	e = make(2, "fe80::3", "nqn.x:disk", 0);
+	assert_int_equal(nof_discover_entry_opts(&e, &o, &o), 0);
+	assert_string_equal(o.traddr, "10.0.0.1");
 }
 
 static void test_own_name(void **state)
@@ -322,6 +384,8 @@ int main(void)
 		cmocka_unit_test(test_grows_and_shrinks),
 		cmocka_unit_test(test_circle_falls_out),
 		cmocka_unit_test(test_alternatives),
+		cmocka_unit_test(test_same),
+		cmocka_unit_test(test_link_local),
 		cmocka_unit_test(test_own_name),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_hostile_logs),
