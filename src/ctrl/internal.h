@@ -83,6 +83,7 @@ struct nofi_op {
 	const char *cmd_what;		/* for sentences */
 	void (*next_fn)(struct nofi_op *op, const struct nofi_cpl *cpl);
 	bool is_optional;		/* next_fn judges a status ≠ 0 itself */
+	bool is_given_up;		/* it has failed, and waits for its command to end */
 };
 
 /* Somebody who waits for the end of a reset. */

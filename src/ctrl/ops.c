@@ -30,6 +30,7 @@ int nofi_op_submit(struct nofi_op *op)
 	op->err.code = 0;
 	op->status = 0;
 	op->result = 0;
+	op->is_given_up = false;
 	if (ctrl->op_tail)
 		ctrl->op_tail->next = op;
 	else
@@ -57,6 +58,10 @@ static void op_cmd_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 {
 	struct nofi_op *op = c->ctrl->op_head;
 
+	if (op && op->is_given_up) {
+		nofi_op_finish(op);
+		return;
+	}
 	if (!op || c->ctrl->state != NOF_CTRL_LIVE)
 		return;		/* nofi_ops_fail_all() ends it */
 	if (cpl->error) {
@@ -97,14 +102,23 @@ void nofi_op_send(struct nofi_op *op, const char *what,
 
 void nofi_ops_fail_all(struct nof_ctrl *ctrl, const struct nofi_err *err)
 {
-	struct nofi_op *op, *next;
+	struct nofi_op *op = ctrl->op_head, *held = NULL, *next;
 
-	op = ctrl->op_head;
-	ctrl->op_head = NULL;
-	ctrl->op_tail = NULL;
+	/*
+	 * On a connection that lives on, for the clean end, data of the command under way may
+	 * still be moved: its operation ends with the command, at the latest with the queue.
+	 */
+	if (op && ctrl->op_cmd.is_busy)
+		held = op;
+	ctrl->op_head = held;
+	ctrl->op_tail = held;
 	for (; op; op = next) {
 		next = op->next;
+		op->next = NULL;
 		nofi_err_set(&op->err, err->code, "%s: %s", op->what, err->text);
-		move_to_ended(ctrl, op);
+		if (op == held)
+			op->is_given_up = true;
+		else
+			move_to_ended(ctrl, op);
 	}
 }

@@ -387,6 +387,31 @@ static void t_freed_in_flight(struct rig *r)
 	assert_int_equal(r->last->error, -ECANCELED);
 }
 
+/*
+ * The clean end overtakes an answer: what is under way is canceled, but its buffer is the
+ * caller's again only when nothing can be written into it any more.
+ */
+static void t_disconnect_in_flight(struct rig *r)
+{
+	struct nof_identify_args a = { .size = sizeof(a), .cns = 1 };
+	static uint8_t page[2][4096], mark[4096];
+	struct rig_op *ops[2], *end;
+
+	rig_target(r, NULL, NULL);
+	assert_int_equal(rig_connect(r, NULL), 0);
+	rig_fault(r, "on=identify do=delay:200; on=propget prop=0x1c do=delay:500");
+	for (int i = 0; i < 2; i++)
+		ops[i] = RIG_SUBMIT(r, nof_identify(r->ctrl, &a, page[i], rig_done, op));
+	end = RIG_SUBMIT(r, nof_ctrl_disconnect(r->ctrl, rig_done, op));
+	assert_int_equal(rig_finish(ops[1]), -ECANCELED);
+	assert_int_equal(rig_finish(ops[0]), -ECANCELED);
+	memset(mark, 0xaa, sizeof(mark));
+	memset(page, 0xaa, sizeof(page));
+	assert_int_equal(rig_finish(end), 0);
+	assert_memory_equal(page[0], mark, sizeof(mark));
+	assert_memory_equal(page[1], mark, sizeof(mark));
+}
+
 static void t_waiting_forms(struct rig *r)
 {
 	struct nof_identify_args a = { .size = sizeof(a), .cns = 1 };
@@ -436,6 +461,7 @@ int main(void)
 		{ "lost", t_lost, "on=identify nth=3 do=reset" },
 		{ "lost_silently", t_lost, "on=identify nth=3 do=silence" },
 		{ "freed_in_flight", t_freed_in_flight },
+		{ "disconnect_in_flight", t_disconnect_in_flight },
 		{ "waiting_forms", t_waiting_forms },
 	};
 
