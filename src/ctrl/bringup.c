@@ -68,6 +68,7 @@ static void identify_done(struct nof_ctrl *ctrl, const struct nofi_cpl *cpl)
 
 void nofi_bringup_namespaces(struct nof_ctrl *ctrl)
 {
+	nofi_nslist_keep(ctrl);
 	nofi_nslist_begin(ctrl);
 	nofi_step_enter(ctrl, &step_nslist);
 }

@@ -80,6 +80,11 @@ int nofi_connect_status(const struct nof_opts *opts, uint16_t qid, uint16_t stat
 					    "the target does not accept the host NQN "
 					    "\"%s\"; allow it there, or set hostnqn",
 					    opts->hostnqn);
+		/* Of an I/O queue it is the one that the target itself assigned a moment ago. */
+		if (qid && is_data && ipo >= 16 && ipo < 256)
+			return nofi_err_set(err, -ECONNRESET, "Connect of queue %u: the target "
+					    "does not know the controller any more: it has ended "
+					    "the association", qid);
 		return nofi_err_set(err, -EINVAL, "Connect of queue %u: the target rejects %s "
 				    "(offset %u of the %s)", qid, bad_parameter(ipo, is_data), ipo,
 				    is_data ? "data" : "command");

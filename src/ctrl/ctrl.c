@@ -29,6 +29,7 @@ void nofi_ctrl_unref(struct nof_ctrl *ctrl)
 	free(ctrl->op_page);
 	free(ctrl->nsids);
 	free(ctrl->new_nsids);
+	free(ctrl->old_nsids);
 	free(ctrl->notes);
 	free(ctrl);
 }

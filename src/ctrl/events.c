@@ -47,14 +47,14 @@ static bool has_nsid(const uint32_t *ids, uint32_t n, uint32_t nsid)
 	return false;
 }
 
-/* Both lists ascend. */
-static void tell_differences(struct rescan *s)
+/* Both lists ascend. s: what the controller said of those that stayed, or NULL. */
+static void tell_differences(struct nof_ctrl *ctrl, const uint32_t *old, uint32_t nold,
+			     const struct rescan *s)
 {
-	struct nof_ctrl *ctrl = s->op.ctrl;
 	uint32_t i = 0, k = 0;
 
-	while (i < s->nold || k < ctrl->nnsids) {
-		uint32_t was = i < s->nold ? s->old[i] : UINT32_MAX;
+	while (i < nold || k < ctrl->nnsids) {
+		uint32_t was = i < nold ? old[i] : UINT32_MAX;
 		uint32_t is = k < ctrl->nnsids ? ctrl->nsids[k] : UINT32_MAX;
 
 		if (was < is) {
@@ -65,16 +65,24 @@ static void tell_differences(struct rescan *s)
 			nofi_notify(ctrl, NOF_EVENT_NS_ADDED, is, 0, "namespace %u is active", is);
 			k++;
 		} else {
-			if (!s->is_all && has_nsid(s->changed, s->nchanged, is))
+			if (s && !s->is_all && has_nsid(s->changed, s->nchanged, is))
 				nofi_notify(ctrl, NOF_EVENT_NS_CHANGED, is, 0,
 					    "size or attributes of namespace %u changed", is);
 			i++;
 			k++;
 		}
 	}
-	if (s->is_all)
+	if (s && s->is_all)
 		nofi_notify(ctrl, NOF_EVENT_NS_CHANGED, 0, 0, "more namespaces changed than the "
 			    "controller can name");
+}
+
+void nofi_events_relisted(struct nof_ctrl *ctrl)
+{
+	if (ctrl->old_nsids)
+		tell_differences(ctrl, ctrl->old_nsids, ctrl->nold_nsids, NULL);
+	free(ctrl->old_nsids);
+	ctrl->old_nsids = NULL;
 }
 
 static void rescan_end(struct nofi_op *op)
@@ -131,7 +139,8 @@ static void rescan_list(struct nofi_op *op, const struct nofi_cpl *cpl)
 	if (r == 0) {
 		nofi_log(op->ctrl->loop, NOF_LOG_INFO, "%s: namespaces changed, now %u",
 			 op->ctrl->opts.subnqn, op->ctrl->nnsids);
-		tell_differences((struct rescan *)op);
+		tell_differences(op->ctrl, ((struct rescan *)op)->old, ((struct rescan *)op)->nold,
+				 (struct rescan *)op);
 	}
 	nofi_op_finish(op);
 }

@@ -194,6 +194,8 @@ struct nof_ctrl {
 	/* Active namespaces */
 	uint32_t *nsids;
 	uint32_t nnsids;
+	uint32_t *old_nsids;		/* of the association before, until they were compared */
+	uint32_t nold_nsids;
 	uint32_t *new_nsids;		/* being read, page by page */
 	uint32_t nnew;
 	uint32_t new_last;		/* highest so far: the next page starts behind it */
@@ -342,6 +344,8 @@ void nofi_ns_extra(struct nofi_op *op, struct nofi_ns_ident *id,
 
 /* nslist.c: the active list. begin, then one take per page; 1: another page is wanted. */
 void nofi_nslist_begin(struct nof_ctrl *ctrl);
+/* Keeps the list of the association before for nofi_events_relisted(). */
+void nofi_nslist_keep(struct nof_ctrl *ctrl);
 int nofi_nslist_take(struct nof_ctrl *ctrl, const uint8_t *page, struct nofi_err *err);
 
 /* ioq.c: references, any thread */
@@ -359,5 +363,7 @@ void nofi_abort_stop(struct nof_ctrl *ctrl);
 /* keepalive.c, events.c */
 void nofi_ka_start(struct nof_ctrl *ctrl);
 void nofi_aer_start(struct nof_ctrl *ctrl);
+/* Live again: tells which namespaces came and went meanwhile. */
+void nofi_events_relisted(struct nof_ctrl *ctrl);
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ctrl/internal.h"
 
@@ -11,6 +12,17 @@ void nofi_nslist_begin(struct nof_ctrl *ctrl)
 {
 	ctrl->nnew = 0;
 	ctrl->new_last = 0;
+}
+
+void nofi_nslist_keep(struct nof_ctrl *ctrl)
+{
+	/* An attempt that failed on the way has kept the right one already. */
+	if (ctrl->old_nsids || !ctrl->is_known)
+		return;
+	ctrl->old_nsids = malloc(ctrl->nnsids * sizeof(*ctrl->old_nsids) + 1);
+	ctrl->nold_nsids = ctrl->nnsids;
+	if (ctrl->old_nsids && ctrl->nnsids)
+		memcpy(ctrl->old_nsids, ctrl->nsids, ctrl->nnsids * sizeof(*ctrl->old_nsids));
 }
 
 int nofi_nslist_take(struct nof_ctrl *ctrl, const uint8_t *page, struct nofi_err *err)

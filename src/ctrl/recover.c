@@ -300,6 +300,7 @@ void nofi_ctrl_live(struct nof_ctrl *ctrl)
 		ctrl->stats.reconnects++;
 	nofi_ctrl_publish(ctrl);
 	nofi_ctrl_event(ctrl, NOFI_FSM_UP, NULL);
+	nofi_events_relisted(ctrl);
 }
 
 void nofi_ctrl_closed(struct nof_ctrl *ctrl)

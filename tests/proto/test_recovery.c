@@ -237,6 +237,54 @@ static void t_other_queues(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/* F-12: what came and went while nobody could tell. */
+static struct {
+	char text[128];			/* "+2 -1 " */
+} seen;
+
+static void on_ns_event(void *arg, const struct nof_event *ev)
+{
+	size_t n = strlen(seen.text);
+
+	rig_on_event(arg, ev);
+	if (ev->type == NOF_EVENT_NS_ADDED || ev->type == NOF_EVENT_NS_REMOVED)
+		snprintf(seen.text + n, sizeof(seen.text) - n, "%s%u ",
+			 ev->type == NOF_EVENT_NS_ADDED ? "+" : "-", ev->nsid);
+}
+
+static void t_other_namespaces(struct rig *r)
+{
+	static const struct { const char *options, *want; } t[] = {
+		{ "--ns=mem:1M,nsid=1 --ns=mem:1M,nsid=3 --ns=mem:1M,nsid=7", "" },
+		{ "--ns=mem:1M,nsid=2 --ns=mem:1M,nsid=3", "-1 +2 -7 " },
+		{ "--ns=mem:1M,nsid=2 --ns=mem:1M,nsid=3", "" },
+	};
+	uint32_t nsids[4];
+
+	rig_keep_port(r);
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		seen.text[0] = '\0';
+		rig_target(r, t[i].options, NULL);
+		if (!i) {
+			rig_loop(r);
+			rig_opts(r, FAST, &r->opts);
+			assert_int_equal(nof_ctrl_new(r->loop, &r->opts, on_ns_event, r, &r->ctrl),
+					 0);
+			assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ctrl_connect(r->ctrl,
+							rig_done, op))), 0);
+		}
+		RIG_UNTIL(r, r->states[NOF_CTRL_LIVE].count == i + 1);
+		RIG_UNTIL(r, strlen(seen.text) >= strlen(t[i].want));
+		assert_string_equal(seen.text, t[i].want);
+		assert_int_equal(nof_ctrl_get_nsids(r->ctrl, nsids, ARRAY_SIZE(nsids)), i ? 2 : 3);
+		if (i + 1 == ARRAY_SIZE(t))
+			break;
+		rig_kill(r);
+		rig_target_restart(r);
+	}
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 /* ---- ends ---- */
 
 struct end {
@@ -456,6 +504,95 @@ static void t_meddle(struct rig *r)
 	rig_close(r);
 }
 
+/* ---- a channel on the loop of another thread ---- */
+
+struct other {
+	struct nof_ns *ns;
+	struct nof_loop *loop;
+	atomic_uint good;		/* I/Os that succeeded */
+	atomic_bool is_over;
+	unsigned opened;		/* channels: one per association at least */
+	atomic_int error;		/* other than what a reset brings about */
+	char detail[256];		/* its sentence */
+};
+
+static void *other_main(void *arg)
+{
+	struct other *o = arg;
+	struct nof_chan *chan = NULL;
+	uint8_t buf[4096];
+
+	rig_fill(buf, sizeof(buf), 3);
+	while (!atomic_load(&o->is_over) && !o->error) {
+		int e = 0;
+
+		if (!chan) {
+			e = nof_chan_open_sync(o->ns, o->loop, &chan);
+			o->opened += !e;
+			if (e)
+				usleep(1000);	/* no event of this loop tells when to try */
+		}
+		if (!e)
+			e = nof_pwrite(chan, buf, sizeof(buf), 65536, 0);
+		if (!e)
+			e = nof_pread(chan, buf, sizeof(buf), 65536, 0);
+		if (!e && !rig_is_filled(buf, sizeof(buf), 3))
+			o->error = -EILSEQ;
+		if (!e) {
+			atomic_fetch_add(&o->good, 1);
+			continue;
+		}
+		if (e != -ECONNRESET && e != -ENOTCONN) {
+			snprintf(o->detail, sizeof(o->detail), "%s", nof_strerror_detail());
+			o->error = e;
+		}
+		nof_chan_close(chan);
+		chan = NULL;
+	}
+	nof_chan_close(chan);
+	return NULL;
+}
+
+/* Messages between the loops find an association that is not theirs any more. */
+static void t_other_thread(struct rig *r)
+{
+	struct other o = { .opened = 0 };
+	pthread_t thread;
+
+	rig_target(r, NULL, NULL);
+	rig_open(r, FAST "nr_io_queues=2&keep_alive_tmo=2");
+	o.ns = r->ns;
+	o.loop = rig_new_loop(r, 0);
+	assert_int_equal(pthread_create(&thread, NULL, other_main, &o), 0);
+	for (int i = 0; i < 8; i++) {
+		unsigned before = atomic_load(&o.good);
+
+		RIG_UNTIL(r, atomic_load(&o.good) >= before + 20 || o.error);
+		switch (i % 3) {
+		case 0:
+			assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ctrl_reset(r->ctrl, rig_done,
+								op))), 0);
+			break;
+		case 1:
+			rig_control(r, "drop io");
+			break;
+		case 2:
+			rig_control(r, "drop admin");
+			break;
+		}
+		RIG_UNTIL(r, r->states[NOF_CTRL_LIVE].count == (unsigned)i + 2 || o.error);
+		if (o.error)
+			break;
+	}
+	atomic_store(&o.is_over, true);
+	pthread_join(thread, NULL);
+	if (o.error)
+		fail_msg("the other thread met error %d: %s", o.error, o.detail);
+	assert_int_equal(r->failures, 0);
+	nof_loop_free(o.loop);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 /* ---- names and addresses ---- */
 
 static void by_name(struct rig *r, const char *extra)
@@ -563,6 +700,7 @@ static const struct rig_test tests[] = {
 	     .error = -ETIMEDOUT),
 	{ "restart", t_restart },
 	{ "f11_other_queues", t_other_queues },
+	{ "f12_other_namespaces", t_other_namespaces },
 	END("no_reconnects", .uri = "ctrl_loss_tmo=0", .error = -ECONNRESET, .says = "queue",
 	    .max_ms = 1500),
 	END("ctrl_loss_tmo", .uri = "ctrl_loss_tmo=0.5&reconnect_delay=0.1",
@@ -595,6 +733,7 @@ static const struct rig_test tests[] = {
 	MEDDLE("free_waiting_outside", NOF_CTRL_CONNECTING, 2, FREE, true, true),
 	MEDDLE("free_live_again", NOF_CTRL_LIVE, 2, FREE, false, true),
 	MEDDLE("free_failed", NOF_CTRL_FAILED, 1, FREE),
+	{ "other_thread", t_other_thread },
 	{ "name_fails", t_name_fails },
 	{ "two_controllers", t_two_controllers },
 };
