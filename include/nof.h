@@ -1205,8 +1205,8 @@ struct nof_copy_range {
 /*
  * Copies ranges of the namespace, one behind the other, to offset, inside the
  * controller (Copy). Split by MSSRL, MSRC and MCL; the commands run one after the other,
- * in order. The ranges must not overlap the destination (EINVAL) and stay the library's
- * until the callback.
+ * in order. The ranges must not overlap the destination (EINVAL); they are copied by the
+ * call. Protection information is checked and made anew, as for nof_read() and nof_write().
  */
 NOF_API int nof_copy(struct nof_chan *chan, const struct nof_copy_range *ranges, size_t n,
 		     uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg);
@@ -1242,7 +1242,8 @@ NOF_API int nof_pio_passthru(struct nof_chan *chan, const struct nof_passthru *c
  * A namespace whose format has metadata keeps that many bytes with each block
  * (nof_ns_info.metadata_size); over fabrics they travel behind the block's data. Where
  * they are protection information and nothing else, nof_read(), nof_write() and the like
- * work as usual: the controller makes and checks it (PRACT). Everything else is here.
+ * work as usual: the controller makes and checks it (PRACT), with reference tags that are
+ * the numbers of the blocks, also for type 2. Everything else is here.
  *
  * Thread: the channel's loop's.
  * ------------------------------------------------------------------------ */

@@ -43,7 +43,7 @@ static int next_part(struct copy *p)
 	nofi_io_put_lba(&cmd, p->dst);
 	cmd.cdw[2] = (n - 1) | p->cdw12;
 	if (pi)
-		nofi_pi_cdws(pi, pi->type == 1 ? p->dst : 0, &cmd.cdw2, &cmd.cdw3, &cmd.cdw[4]);
+		nofi_pi_cdws(pi, p->dst, &cmd.cdw2, &cmd.cdw3, &cmd.cdw[4]);
 	cmd.length = n * (p->format ? NOFI_COPY_DESC1 : NOFI_COPY_DESC0);
 	p->dst += blocks;
 	r = nofi_io_submit_cmd(p->chan, &cmd, 0, on_part, p);

@@ -15,8 +15,8 @@ static void put_desc(uint8_t *d, uint8_t format, uint64_t slba, uint32_t blocks,
 	nofi_put16(d + 16, (uint16_t)(blocks - 1));
 	if (!pi)
 		return;
-	/* The reference tag of type 1 is the block's number (pi->ref is 0 then). */
-	nofi_pi_cdws(pi, pi->type == 1 ? slba : 0, &c2, &c3, &c14);
+	/* The reference tag is the block's number, as plain writes have it (pi->ref is 0). */
+	nofi_pi_cdws(pi, slba, &c2, &c3, &c14);
 	if (!format) {
 		nofi_put32(d + 24, c14);
 		nofi_put16(d + 28, pi->app_mask);
