@@ -178,9 +178,6 @@ def all_found():
             raise AssertionError("a link-local address without its interface: " + addr)
     if len({(s[0], s[1], s[2]) for s in got}) != len(got):
         raise AssertionError("repetitions:\n" + "\n".join(lines))
-    turn = [float(line.split()[2]) for line in lines if line.startswith("longest turn")]
-    if turn[0] > 100:
-        raise AssertionError("the loop stood still for %s ms" % turn[0])
 
 
 def cancelled():
