@@ -123,6 +123,12 @@ int nofi_io_check_atomic(const struct nofi_ns_ident *ns, const char *name, uint3
 void nofi_io_put_lba(struct nofi_io_cmd *cmd, uint64_t lba);
 void nofi_io_put_prinfo(struct nofi_io_cmd *cmd, const struct nofi_ns_ident *ns, uint64_t lba);
 int nofi_io_nothing(struct nof_chan *chan, const char *name, nof_done_fn *done, void *arg);
+/* cmd_pi.c: nof_comparev() where the blocks have protection information. chan is not NULL. */
+int nofi_io_compare_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt,
+		       uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg);
+/* The same for nof_compare_write(): cmp and wr are as without it; cmp is changed. */
+int nofi_io_fused_pi(struct nof_chan *chan, struct nofi_io_cmd *cmp, const struct nofi_io_cmd *wr,
+		     uint64_t slba, uint32_t blocks, nof_done_fn *done, void *arg);
 
 /*
  * io_send.c: from requests to commands and back. A request from nofi_io_get() is either

@@ -135,6 +135,15 @@ static int check(const struct nof_chan *chan, const struct nof_copy_range *range
 	return 0;
 }
 
+/* The descriptors are data of a command, too: MDTS holds for them. */
+static struct nofi_copy_limits limits_of(const struct nofi_ns_ident *ns, uint8_t format)
+{
+	uint32_t fit = ns->max_bytes / (format ? NOFI_COPY_DESC1 : NOFI_COPY_DESC0);
+
+	return (struct nofi_copy_limits){ ns->copy_range, ns->copy_total,
+					  ns->copy_ranges < fit ? ns->copy_ranges : fit };
+}
+
 int nof_copy(struct nof_chan *chan, const struct nof_copy_range *ranges, size_t n, uint64_t offset,
 	     uint32_t flags, nof_done_fn *done, void *arg)
 {
@@ -161,8 +170,8 @@ int nof_copy(struct nof_chan *chan, const struct nof_copy_range *ranges, size_t 
 	p->chan = chan;
 	p->dst = flags & NOF_IO_LBA ? offset : offset >> ns->lba_shift;
 	p->at = (struct nofi_copy_cursor){ p->ranges, n, 0 };
-	p->lim = (struct nofi_copy_limits){ ns->copy_range, ns->copy_total, ns->copy_ranges };
 	p->format = format;
+	p->lim = limits_of(ns, format);
 	p->pi = (struct nofi_pi){ .type = ns->pi_type, .pif = ns->pif, .sts = ns->sts };
 	p->cdw12 = (uint32_t)format << 8 | (flags & NOF_IO_FUA ? 1u << 30 : 0) |
 		   (flags & NOF_IO_LR ? 1u << 31 : 0);

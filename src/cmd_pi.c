@@ -29,6 +29,7 @@ enum {
 struct pi_io {
 	struct nof_chan *chan;
 	struct nofi_pi pi;
+	uint8_t opcode;
 	bool is_read;
 	bool is_checked;		/* the library has the last word about a read */
 	bool is_md_moved;		/* metadata is on the wire */
@@ -69,13 +70,18 @@ static int span(const struct pi_io *p, size_t len)
 	return n;
 }
 
+static const char *part_name(uint8_t opcode)
+{
+	return opcode == NOFI_OP_READ ? "read with metadata" :
+	       opcode == NOFI_OP_WRITE ? "write with metadata" : "compare with metadata";
+}
+
 static int send_part(struct pi_io *p)
 {
-	struct nofi_io_cmd cmd = { .name = p->is_read ? "read with metadata" :
-							"write with metadata",
-				   .opcode = p->is_read ? NOFI_OP_READ : NOFI_OP_WRITE,
+	bool is_write = p->opcode == NOFI_OP_WRITE;
+	struct nofi_io_cmd cmd = { .name = part_name(p->opcode), .opcode = p->opcode,
 				   .dir = p->is_read ? NOFI_DIR_READ : NOFI_DIR_WRITE,
-				   .class = p->is_read ? NOFI_IO_IDEMPOTENT : NOFI_IO_WRITE };
+				   .class = is_write ? NOFI_IO_WRITE : NOFI_IO_IDEMPOTENT };
 	uint64_t left = p->blocks - p->pos;
 	uint32_t n = (uint32_t)(left < p->max ? left : p->max);
 	uint32_t size = p->pi.block + (p->is_md_moved ? p->pi.ms : 0);
@@ -202,6 +208,12 @@ static int weave(struct pi_io *p, const struct iovec *iov, int iovcnt)
 	return 0;
 }
 
+static const char *call_name(uint8_t opcode)
+{
+	return opcode == NOFI_OP_READ ? "nof_readv_pi" :
+	       opcode == NOFI_OP_WRITE ? "nof_writev_pi" : "compare";
+}
+
 static int check_pi(const struct nofi_ns_ident *ns, const char *name, const struct nof_pi *a)
 {
 	const uint32_t all = NOF_PI_GUARD | NOF_PI_APP_TAG | NOF_PI_REF_TAG | NOF_PI_STORAGE_TAG;
@@ -291,8 +303,9 @@ static int fill(struct pi_io *p, const struct nof_pi *a, const struct iovec *iov
 		void *md, size_t md_len, uint32_t flags)
 {
 	const struct nofi_ns_ident *ns = &p->chan->id;
-	const char *name = p->is_read ? "nof_readv_pi" : "nof_writev_pi";
-	int r = nofi_io_check_place(ns, name, !p->is_read, p->slba, p->blocks);
+	const char *name = call_name(p->opcode);
+	bool is_compare = p->opcode == NOFI_OP_COMPARE;
+	int r = nofi_io_check_place(ns, name, p->opcode == NOFI_OP_WRITE, p->slba, p->blocks);
 
 	if (r < 0)
 		return r;
@@ -300,12 +313,12 @@ static int fill(struct pi_io *p, const struct nof_pi *a, const struct iovec *iov
 				  .is_first = ns->is_pi_first, .ms = ns->ms,
 				  .block = 1u << ns->lba_shift, .checks = a->check,
 				  .app = a->app_tag, .app_mask = a->app_tag_mask,
-				  .ref = ns->pi_type == 1 ? p->slba : a->ref_tag,
+				  .ref = ns->pi_type == 1 || is_compare ? p->slba : a->ref_tag,
 				  .storage = a->storage_tag };
 	p->is_checked = p->is_read && a->mode == NOF_PI_LIBRARY;
 	p->cdw12 = cdw12_of(ns, a, flags);
 	/* A zone is written in order. */
-	p->window = ns->zone_size && !p->is_read ? 1 : WINDOW;
+	p->window = ns->zone_size && p->opcode == NOFI_OP_WRITE ? 1 : WINDOW;
 	r = place_md(p, a, md, md_len);
 	if (r < 0)
 		return r;
@@ -327,11 +340,11 @@ static int fill(struct pi_io *p, const struct nof_pi *a, const struct iovec *iov
 	return 0;
 }
 
-static int submit(struct nof_chan *chan, bool is_read, const struct iovec *iov, int iovcnt,
+static int submit(struct nof_chan *chan, uint8_t opcode, const struct iovec *iov, int iovcnt,
 		  void *md, size_t md_len, uint64_t offset, uint32_t flags,
 		  const struct nof_pi *args, nof_done_fn *done, void *arg)
 {
-	const char *name = is_read ? "nof_readv_pi" : "nof_writev_pi";
+	const char *name = call_name(opcode);
 	struct nof_pi a;
 	struct nofi_err err;
 	struct pi_io *p;
@@ -349,7 +362,8 @@ static int submit(struct nof_chan *chan, bool is_read, const struct iovec *iov, 
 	if (!p)
 		return nofi_fail(-ENOMEM, "%s: out of memory", name);
 	p->chan = chan;
-	p->is_read = is_read;
+	p->opcode = opcode;
+	p->is_read = opcode == NOFI_OP_READ;
 	p->user = iov;
 	p->done = done;
 	p->arg = arg;
@@ -376,13 +390,78 @@ int nof_readv_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt, voi
 		 size_t md_len, uint64_t offset, uint32_t flags, const struct nof_pi *pi,
 		 nof_done_fn *done, void *arg)
 {
-	return submit(chan, true, iov, iovcnt, md, md_len, offset, flags, pi, done, arg);
+	return submit(chan, NOFI_OP_READ, iov, iovcnt, md, md_len, offset, flags, pi, done, arg);
 }
 
 int nof_writev_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt, const void *md,
 		  size_t md_len, uint64_t offset, uint32_t flags, const struct nof_pi *pi,
 		  nof_done_fn *done, void *arg)
 {
-	return submit(chan, false, iov, iovcnt, (void *)(uintptr_t)md, md_len, offset, flags, pi,
-		      done, arg);
+	return submit(chan, NOFI_OP_WRITE, iov, iovcnt, (void *)(uintptr_t)md, md_len, offset,
+		      flags, pi, done, arg);
+}
+
+/* ---- comparing: controllers refuse PRACT, so that the information is made here ---- */
+
+int nofi_io_compare_pi(struct nof_chan *chan, const struct iovec *iov, int iovcnt,
+		       uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg)
+{
+	const struct nof_pi pi = { .size = sizeof(pi), .mode = NOF_PI_LIBRARY,
+				   .check = NOF_PI_GUARD | NOF_PI_REF_TAG };
+
+	if (!(chan->id.features & NOF_NS_COMPARE))
+		return nofi_fail(-EOPNOTSUPP, "compare: the controller does not support it (ONCS)");
+	if (flags & NOF_IO_ATOMIC)
+		return nofi_fail(-EINVAL, "compare: flags %#x are not defined for it", flags);
+	for (int i = 0; i < iovcnt && iov; i++)
+		if (iov[i].iov_len && !iov[i].iov_base)
+			return nofi_fail(-EINVAL, "compare: the buffer is NULL");
+	return submit(chan, NOFI_OP_COMPARE, iov, iovcnt, NULL, 0, offset, flags, &pi, done, arg);
+}
+
+struct fused {
+	nof_done_fn *done;
+	void *arg;
+	struct iovec iov[];		/* of the comparison; behind it its metadata */
+};
+
+static void on_fused(void *arg, const struct nof_completion *c)
+{
+	struct fused *f = arg;
+
+	f->done(f->arg, c);
+	free(f);
+}
+
+int nofi_io_fused_pi(struct nof_chan *chan, struct nofi_io_cmd *cmp, const struct nofi_io_cmd *wr,
+		     uint64_t slba, uint32_t blocks, nof_done_fn *done, void *arg)
+{
+	const struct nofi_ns_ident *ns = &chan->id;
+	struct nofi_pi pi = { .type = ns->pi_type, .pif = ns->pif, .sts = ns->sts,
+			      .is_first = ns->is_pi_first, .ms = ns->ms,
+			      .block = 1u << ns->lba_shift, .ref = slba };
+	struct iovec data = { cmp->buf, cmp->length };
+	struct fused *f = malloc(sizeof(*f) + blocks * (2 * sizeof(f->iov[0]) + ns->ms));
+	uint8_t *md;
+	int r;
+
+	if (!f)
+		return nofi_fail(-ENOMEM, "%s: out of memory", cmp->name);
+	md = (uint8_t *)(f->iov + 2 * (size_t)blocks);
+	nofi_pi_fill(&pi, &data, 0, md, blocks);
+	for (uint32_t i = 0; i < blocks; i++) {
+		f->iov[2 * i] = (struct iovec){ (uint8_t *)cmp->buf + (size_t)i * pi.block,
+						pi.block };
+		f->iov[2 * i + 1] = (struct iovec){ md + (size_t)i * ns->ms, ns->ms };
+	}
+	f->done = done;
+	f->arg = arg;
+	cmp->iov = f->iov;
+	cmp->iovcnt = (int)(2 * blocks);
+	cmp->length += blocks * ns->ms;
+	cmp->cdw[2] &= ~(uint32_t)PRACT;
+	r = nofi_io_submit_fused(chan, cmp, wr, 0, on_fused, f);
+	if (r < 0)
+		free(f);
+	return r;
 }

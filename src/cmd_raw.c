@@ -70,7 +70,9 @@ int nof_compare_write(struct nof_chan *chan, const void *expected, const void *d
 				 1u << ns->lba_shift, flags);
 	slba = flags & NOF_IO_LBA ? offset : offset >> ns->lba_shift;
 	blocks = len >> ns->lba_shift;
-	max = ns->atomic_cmp < ns->max_blocks ? ns->atomic_cmp : ns->max_blocks;
+	max = ns->prinfo ? ns->max_md_blocks : ns->max_blocks;
+	if (max > ns->atomic_cmp)
+		max = ns->atomic_cmp;
 	if (blocks > max)
 		return nofi_fail(-EMSGSIZE, "compare and write: %llu blocks, but the controller "
 				 "does at most %u as one step (ACWU, MDTS)",
@@ -81,12 +83,14 @@ int nof_compare_write(struct nof_chan *chan, const void *expected, const void *d
 	nofi_io_put_lba(&cmp, slba);
 	cmp.cdw[2] = (uint32_t)(blocks - 1) | (flags & NOF_IO_FUA ? 1u << 30 : 0) |
 		     (flags & NOF_IO_LR ? 1u << 31 : 0);
-	nofi_io_put_prinfo(&cmp, ns, slba);
 	cmp.length = (uint32_t)len;
+	nofi_io_put_prinfo(&cmp, ns, slba);
 	wr = cmp;
 	wr.opcode = NOFI_OP_WRITE;
 	cmp.buf = (void *)(uintptr_t)expected;
 	wr.buf = (void *)(uintptr_t)data;
+	if (ns->prinfo)
+		return nofi_io_fused_pi(chan, &cmp, &wr, slba, (uint32_t)blocks, done, arg);
 	return nofi_io_submit_fused(chan, &cmp, &wr, 0, done, arg);
 }
 

@@ -214,7 +214,7 @@ int nof_zone_append(struct nof_chan *chan, const void *buf, size_t len, uint64_t
 		     (flags & NOF_IO_LR ? CDW12_LR : 0);
 	nofi_io_put_prinfo(&cmd, &chan->id, zone);
 	/* The controller knows where the blocks will be: it has to correct their tags. */
-	if (chan->id.prinfo && chan->id.pi_type == 1)
+	if (chan->id.prinfo && chan->id.pi_type != 3)
 		cmd.cdw[2] |= CDW12_PIREMAP;
 	cmd.length = (uint32_t)len;
 	return nofi_io_submit_cmd(chan, &cmd, 0, done, arg);

@@ -214,8 +214,12 @@ int nof_write(struct nof_chan *chan, const void *buf, size_t len, uint64_t offse
 int nof_compare(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset,
 		uint32_t flags, nof_done_fn *done, void *arg)
 {
-	return submit_data(chan, NOFI_OP_COMPARE, (void *)(uintptr_t)buf, NULL, len, offset, flags,
-			   done, arg);
+	struct iovec one = { (void *)(uintptr_t)buf, len };
+
+	if (chan && chan->id.prinfo)
+		return nofi_io_compare_pi(chan, &one, 1, offset, flags, done, arg);
+	return submit_data(chan, NOFI_OP_COMPARE, one.iov_base, NULL, len, offset, flags, done,
+			   arg);
 }
 
 int nof_readv(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint64_t offset,
@@ -233,6 +237,8 @@ int nof_writev(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint6
 int nof_comparev(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uint64_t offset,
 		 uint32_t flags, nof_done_fn *done, void *arg)
 {
+	if (chan && chan->id.prinfo)
+		return nofi_io_compare_pi(chan, iov, iovcnt, offset, flags, done, arg);
 	return submit_vec(chan, NOFI_OP_COMPARE, iov, iovcnt, offset, flags, done, arg);
 }
 
@@ -280,7 +286,8 @@ static int submit_range(struct nof_chan *chan, enum nofi_opcode opcode, uint64_t
 	if ((flags & NOF_IO_DEALLOCATE) && (chan->id.features & NOF_NS_WRITE_ZEROES_DEAC))
 		io->cdw12 |= CDW12_DEAC;
 	io->iov = NULL;
-	io->is_serial = opcode == NOFI_OP_DSM;
+	/* These write, too: a zone in order. */
+	io->is_serial = opcode == NOFI_OP_DSM || (chan->id.zone_size && opcode != NOFI_OP_VERIFY);
 	if (!blocks)
 		nofi_io_instant(io);
 	else

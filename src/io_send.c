@@ -16,7 +16,7 @@
 /* SQE offsets and bits */
 enum { SQE_FLAGS = 1, SQE_NSID = 4, SQE_CDW2 = 8, SQE_CDW3 = 12, SQE_CDW10 = 40 };
 enum { FUSE_FIRST = 1, FUSE_SECOND = 2 };
-static const uint32_t DSM_AD = 1u << 2;
+static const uint32_t DSM_AD = 1u << 2, PRACT = 1u << 29;
 
 enum { STATUS_CODE = 0x7ff, STATUS_FAILED_FUSED = 0x009 };
 
@@ -251,7 +251,9 @@ static void cut_pi(const struct nof_io *io, const struct nofi_ns_ident *lim, str
 	p->fuse = 0;
 	p->nsid = 0;
 	p->mate = NULL;
-	p->cdw[2] |= io->opcode == NOFI_OP_WRITE_ZEROES ? lim->prinfo & 1u << 29 : lim->prinfo;
+	/* Zeroes have nothing to be checked, and what is only checked nothing to be made of it. */
+	p->cdw[2] |= io->opcode == NOFI_OP_WRITE_ZEROES ? lim->prinfo & PRACT :
+		     io->opcode == NOFI_OP_VERIFY ? lim->prinfo & ~PRACT : lim->prinfo;
 	p->cdw[3] = p->cdw[5] = 0;
 	/* The reference tag counts with the blocks. Of type 2 it could be anything: ours does. */
 	nofi_pi_cdws(&pi, io->slba, &p->cdw2, &p->cdw3, &p->cdw[4]);

@@ -168,7 +168,8 @@ uint16_t block_compare(struct ns *ns, const struct cmd *cmd)
 		return NVME_SC_INTERNAL;
 	pi_args_of(cmd, &a);
 	status = block_read(ns, &a, cmd->slba, cmd->nlb, old);
-	if (!status && memcmp(old, cmd->buf, cmd->len))
+	if (!status && (ns->special & NS_PI ? !pi_is_equal(ns, cmd->nlb, old, cmd->buf) :
+					      memcmp(old, cmd->buf, cmd->len)))
 		status = STATUS_MEDIA(NVME_SC_COMPARE_FAILED) | DNR;
 	free(old);
 	return status;

@@ -135,6 +135,8 @@ void copy_prepare(struct cmd *cmd)
 	cmd->slba = sqe_dw(cmd, 10) | (uint64_t)sqe_dw(cmd, 11) << 32;
 	if (!is_enabled(cmd, format_of(cmd)))
 		cmd->status = format_of(cmd) < 4 ? INCOMPATIBLE : NVME_SC_INVALID_FIELD | DNR;
+	else if (!nvm_fits(cmd, nr * range_len(format_of(cmd))))
+		cmd->status = NVME_SC_INVALID_FIELD | DNR;
 	else if (cmd_want_len(cmd, nr * range_len(format_of(cmd))))
 		cmd_alloc_buf(cmd);
 }

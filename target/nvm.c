@@ -63,6 +63,9 @@ static uint64_t pi_bytes(struct cmd *cmd)
 
 	pi_args_of(cmd, &a);
 	cmd->status = pi_validate(cmd->ns, &a, cmd->slba);
+	/* What is only compared or checked is neither made nor stripped. */
+	if (a.prinfo & PI_ACT && (cmd->opc == nvme_cmd_compare || cmd->opc == nvme_cmd_verify))
+		cmd->status = 0x100 | NVME_SC_INVALID_PI | DNR;
 	return (uint64_t)cmd->nlb * pi_host_block(cmd->ns, &a);
 }
 

@@ -189,6 +189,16 @@ static uint16_t check(const struct ns *ns, const struct pi_args *a, uint32_t i,
 	return 0;
 }
 
+bool pi_is_equal(const struct ns *ns, uint32_t nlb, const uint8_t *a, const uint8_t *b)
+{
+	uint32_t at = pi_offset(ns), end = at + pi_size(ns->pif);
+
+	for (uint32_t i = 0; i < nlb; i++, a += ns->stride, b += ns->stride)
+		if (memcmp(a, b, at) || memcmp(a + end, b + end, ns->stride - end))
+			return false;
+	return true;
+}
+
 static void complement(uint8_t *p, uint32_t n)
 {
 	while (n--)

@@ -40,5 +40,7 @@ uint16_t pi_to_medium(const struct ns *ns, const struct pi_args *a, uint32_t nlb
 /* The other way, checked, and stripped if it is to be; host NULL: only checked. */
 uint16_t pi_from_medium(const struct ns *ns, const struct pi_args *a, uint32_t nlb,
 			const uint8_t *medium, uint8_t *host);
+/* Blocks with their metadata, but for the protection information in it. */
+bool pi_is_equal(const struct ns *ns, uint32_t nlb, const uint8_t *a, const uint8_t *b);
 
 #endif

@@ -170,6 +170,7 @@ void nofi_ns_info_commands(const struct nofi_ns_ident *ns, struct nof_ns_info *i
 {
 	static const uint8_t guard_bits[] = { 16, 32, 64 };
 	uint8_t shift = ns->lba_shift;
+	uint32_t cmp;
 
 	i->metadata_size = ns->ms;
 	i->pi_type = ns->pi_type;
@@ -178,9 +179,10 @@ void nofi_ns_info_commands(const struct nofi_ns_ident *ns, struct nof_ns_info *i
 	i->is_pi_first = ns->is_pi_first;
 	i->needs_metadata = !ns->is_plain;
 	i->max_verify = (uint64_t)ns->max_verify_blocks << shift;
+	cmp = ns->prinfo ? ns->max_md_blocks : ns->max_blocks;
 	if (ns->features & NOF_NS_COMPARE_WRITE)
-		i->max_compare_write = (uint64_t)(ns->atomic_cmp < ns->max_blocks ?
-						  ns->atomic_cmp : ns->max_blocks) << shift;
+		i->max_compare_write = (uint64_t)(ns->atomic_cmp < cmp ? ns->atomic_cmp : cmp) <<
+				       shift;
 	i->atomic_write = (uint64_t)ns->atomic << shift;
 	i->atomic_write_power_fail = (uint64_t)ns->atomic_pf << shift;
 	i->atomic_boundary = (uint64_t)ns->atomic_boundary << shift;

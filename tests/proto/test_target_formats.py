@@ -188,8 +188,13 @@ def other_commands_keep_protection_information():
         q.command(5, 1, s.cdw(0, 4, 0, 0, 0, 0), wdata=blocks)
         eq(status_of(q.command, 5, 1, s.cdw(0, 4, 0, 0, 0, 0), wdata=blocks[::-1])[0],
            0x285 | DNR)
+        # The information is no part of the comparison; PRACT is for neither of these.
+        other = b"".join(blocks[k * 520:k * 520 + 512] + b"\0\0\0\0\0\0\0\0" for k in range(4))
+        q.command(5, 1, s.cdw(0, 4, 0, 0, 0, 0), wdata=other)
         stripped = b"".join(blocks[k * 520:k * 520 + 512] for k in range(4))
-        q.command(5, 1, s.cdw(0, 4, ACT | chk, 0, 0, 0), wdata=stripped)
+        eq(status_of(q.command, 5, 1, s.cdw(0, 4, ACT | chk, 0, 0, 0), wdata=stripped)[0],
+           INVALID)
+        eq(status_of(q.command, 0x0C, 1, s.cdw(0, 4, ACT | chk, 0, 0, 0))[0], INVALID)
         q.command(8, 1, s.cdw(100, 70, ACT, 9, 0, 100))
         eq(s.read(100, 70, chk), b"".join(s.block(bytes(512), 9, 100 + k) for k in range(70)),
            "zeroes with information")
