@@ -362,7 +362,8 @@ enum nof_event_type {
 	NOF_EVENT_CTRL_STATE,	/* the state changed: .state, .error, .detail */
 	NOF_EVENT_NS_ADDED,	/* .nsid is active now */
 	NOF_EVENT_NS_REMOVED,	/* .nsid is active no more */
-	NOF_EVENT_NS_CHANGED,	/* size or attributes of .nsid */
+	NOF_EVENT_NS_CHANGED,	/* size or attributes of .nsid; 0: more than could be told, look
+				   at all of them again */
 	NOF_EVENT_ANA,		/* access states of its namespaces */
 	NOF_EVENT_PATH_UP,	/* this controller can be used for I/O to .nsid */
 	NOF_EVENT_PATH_DOWN,	/* or not any more */

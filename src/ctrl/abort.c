@@ -93,9 +93,11 @@ static void pump(struct nof_ctrl *ctrl)
 		c->ctrl = ctrl;
 		c->done = abort_done;
 		nofi_cmd_abort(c, ioq->qid, cid);
-		/* No room on the admin queue: what waits is tried when an Abort has ended. */
-		if (nofi_acmd_send(c) < 0)
+		/* No room on the admin queue: it has other troubles, what waits is given up. */
+		if (nofi_acmd_send(c) < 0) {
+			nofi_abort_stop(ctrl);
 			return;
+		}
 		ctrl->stats.aborts++;
 	}
 }

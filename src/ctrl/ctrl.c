@@ -276,7 +276,7 @@ int nof_ctrl_disconnect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 
 int nof_ctrl_reset(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 {
-	struct nofi_reset *w;
+	struct nofi_reset *w, **tail;
 	struct nofi_err err;
 
 	if (!ctrl || !done)
@@ -291,8 +291,9 @@ int nof_ctrl_reset(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 		return nofi_fail(-ENOMEM, "nof_ctrl_reset: out of memory");
 	w->done = done;
 	w->arg = arg;
-	w->next = ctrl->resets;
-	ctrl->resets = w;
+	for (tail = &ctrl->resets; *tail; tail = &(*tail)->next)
+		;
+	*tail = w;
 	nofi_err_set(&err, -ECONNRESET, "nof_ctrl_reset() was called");
 	nofi_ctrl_event(ctrl, NOFI_FSM_RESET, &err);
 	return 0;

@@ -5,7 +5,7 @@
  * Both are queued where something happens and told by ctrl_work(), with nothing of
  * ours on the stack. What waits for the user is bounded: an event replaces a waiting
  * one about the same thing, and when there is no room the oldest that is not a change
- * of state gives way.
+ * of state gives way to one that says that some are missing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +37,45 @@ static void drop_note(struct nof_ctrl *ctrl, uint32_t i)
 		(ctrl->nnotes - i) * sizeof(ctrl->notes[0]));
 }
 
+static bool is_gap(const struct nofi_note *n)
+{
+	return n->type == NOF_EVENT_NS_CHANGED && !n->nsid;
+}
+
+static struct nofi_note *append(struct nof_ctrl *ctrl)
+{
+	memset(&ctrl->notes[ctrl->nnotes], 0, sizeof(ctrl->notes[0]));
+	return &ctrl->notes[ctrl->nnotes++];
+}
+
+static void drop_oldest(struct nof_ctrl *ctrl)
+{
+	for (uint32_t i = 0; i < ctrl->nnotes; i++)
+		if (ctrl->notes[i].type != NOF_EVENT_CTRL_STATE && !is_gap(&ctrl->notes[i])) {
+			drop_note(ctrl, i);
+			return;
+		}
+	/* All are changes of state: the last ones tell where it ended. */
+	drop_note(ctrl, 0);
+}
+
+static void make_room(struct nof_ctrl *ctrl)
+{
+	struct nofi_note *gap;
+
+	if (ctrl->nnotes < NOFI_CTRL_NOTES)
+		return;
+	drop_oldest(ctrl);
+	for (uint32_t i = 0; i < ctrl->nnotes; i++)
+		if (is_gap(&ctrl->notes[i]))
+			return;
+	drop_oldest(ctrl);
+	gap = append(ctrl);
+	gap->type = NOF_EVENT_NS_CHANGED;
+	nofi_err_set(&gap->err, -1, "more happened than events can wait: look at everything again");
+	gap->err.code = 0;
+}
+
 /* Room for one more, or the one about the same thing that waits. NULL: nobody listens. */
 static struct nofi_note *place(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid,
 			       uint32_t aen)
@@ -49,15 +88,8 @@ static struct nofi_note *place(struct nof_ctrl *ctrl, enum nof_event_type type, 
 		if (ctrl->notes[i].type == type && ctrl->notes[i].nsid == nsid &&
 		    ctrl->notes[i].aen == aen)
 			return &ctrl->notes[i];
-	if (ctrl->nnotes == NOFI_CTRL_NOTES) {
-		for (i = 0; i < ctrl->nnotes - 1; i++)
-			if (ctrl->notes[i].type != NOF_EVENT_CTRL_STATE)
-				break;
-		/* All are changes of state: the last ones tell where it ended. */
-		drop_note(ctrl, i == ctrl->nnotes - 1 ? 0 : i);
-	}
-	memset(&ctrl->notes[ctrl->nnotes], 0, sizeof(ctrl->notes[0]));
-	return &ctrl->notes[ctrl->nnotes++];
+	make_room(ctrl);
+	return append(ctrl);
 }
 
 static void note(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid, uint32_t aen,

@@ -239,7 +239,7 @@ static void t_other_queues(struct rig *r)
 
 /* F-12: what came and went while nobody could tell. */
 static struct {
-	char text[128];			/* "+2 -1 " */
+	char text[1024];		/* "+2 -1 "; "?": there was more */
 } seen;
 
 static void on_ns_event(void *arg, const struct nof_event *ev)
@@ -250,6 +250,8 @@ static void on_ns_event(void *arg, const struct nof_event *ev)
 	if (ev->type == NOF_EVENT_NS_ADDED || ev->type == NOF_EVENT_NS_REMOVED)
 		snprintf(seen.text + n, sizeof(seen.text) - n, "%s%u ",
 			 ev->type == NOF_EVENT_NS_ADDED ? "+" : "-", ev->nsid);
+	if (ev->type == NOF_EVENT_NS_CHANGED && !ev->nsid)
+		snprintf(seen.text + n, sizeof(seen.text) - n, "?");
 }
 
 static void t_other_namespaces(struct rig *r)
@@ -283,6 +285,33 @@ static void t_other_namespaces(struct rig *r)
 		rig_target_restart(r);
 	}
 	assert_int_equal(rig_disconnect(r), 0);
+}
+
+/* More than can wait: the user is told that some are missing, and of the state in any case. */
+static void t_many_namespaces(struct rig *r)
+{
+	char options[2048] = "", last[8];
+	size_t n = 0;
+
+	for (int i = 1; i <= 60; i++)
+		n += (size_t)snprintf(options + n, sizeof(options) - n, "--ns=null:1M,nsid=%d ", i);
+	seen.text[0] = '\0';
+	rig_keep_port(r);
+	rig_target(r, "--ns=null:1M,nsid=100", NULL);
+	rig_loop(r);
+	rig_opts(r, FAST, &r->opts);
+	assert_int_equal(nof_ctrl_new(r->loop, &r->opts, on_ns_event, r, &r->ctrl), 0);
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ctrl_connect(r->ctrl, rig_done, op))), 0);
+	rig_kill(r);
+	rig_target_restart(r);
+	rig_target(r, options, NULL);
+	RIG_UNTIL(r, strstr(seen.text, "-100"));
+	assert_int_equal(r->states[NOF_CTRL_LIVE].count, 2);
+	assert_non_null(strchr(seen.text, '?'));
+	assert_null(strchr(strchr(seen.text, '?') + 1, '?'));
+	snprintf(last, sizeof(last), "+60 ");
+	assert_non_null(strstr(seen.text, last));
+	assert_int_equal(nof_ctrl_get_nsids(r->ctrl, NULL, 0), 60);
 }
 
 /* ---- ends ---- */
@@ -645,6 +674,47 @@ static int mute_listener(struct rig *r, uint32_t ip)
 
 enum { OTHER_IP = INADDR_LOOPBACK + 1 };
 
+/* An NVMe/TCP port, but nobody behind it: answers ICReq, and ends at the first command. */
+static void *impostor_main(void *arg)
+{
+	static const uint8_t icresp[128] = { 1, 0, 128, 0, 128, [14] = 16 /* MAXH2CDATA 1 MiB */ };
+	const int *fd = arg;
+	uint8_t buf[2048];
+	int c;
+
+	while ((c = accept(*fd, NULL, NULL)) >= 0) {
+		if (recv(c, buf, 128, MSG_WAITALL) == 128 &&
+		    send(c, icresp, sizeof(icresp), MSG_NOSIGNAL) == sizeof(icresp))
+			(void)!recv(c, buf, sizeof(buf), 0);
+		close(c);
+	}
+	return NULL;
+}
+
+/* It must not keep us from the next address: attempts begin at different ones. */
+static void t_addresses_rotate(struct rig *r)
+{
+	pthread_t thread;
+	int fd;
+
+	atomic_store(&names.error, 0);
+	atomic_store(&names.first, 0);
+	rig_target(r, NULL, NULL);
+	by_name(r, FAST);
+	fd = mute_listener(r, OTHER_IP);
+	assert_int_equal(pthread_create(&thread, NULL, impostor_main, &fd), 0);
+	atomic_store(&names.first, OTHER_IP);
+	rig_control(r, "drop admin");
+	RIG_UNTIL(r, r->states[NOF_CTRL_LIVE].count == 2);
+	assert_int_equal(stats_of(r->ctrl).reconnect_attempts, 2);
+	assert_non_null(strstr(r->states[NOF_CTRL_CONNECTING].detail, "127.0.0.2"));
+	assert_int_equal(rig_disconnect(r), 0);
+	shutdown(fd, SHUT_RDWR);
+	pthread_cancel(thread);
+	pthread_join(thread, NULL);
+	close(fd);
+}
+
 /*
  * One controller's target is deaf: each of its attempts hangs until its timeout. The
  * other's keep alives go out all the same: its target gives hosts up that miss one.
@@ -701,6 +771,7 @@ static const struct rig_test tests[] = {
 	{ "restart", t_restart },
 	{ "f11_other_queues", t_other_queues },
 	{ "f12_other_namespaces", t_other_namespaces },
+	{ "f12_many_namespaces", t_many_namespaces },
 	END("no_reconnects", .uri = "ctrl_loss_tmo=0", .error = -ECONNRESET, .says = "queue",
 	    .max_ms = 1500),
 	END("ctrl_loss_tmo", .uri = "ctrl_loss_tmo=0.5&reconnect_delay=0.1",
@@ -735,6 +806,7 @@ static const struct rig_test tests[] = {
 	MEDDLE("free_failed", NOF_CTRL_FAILED, 1, FREE),
 	{ "other_thread", t_other_thread },
 	{ "name_fails", t_name_fails },
+	{ "addresses_rotate", t_addresses_rotate },
 	{ "two_controllers", t_two_controllers },
 };
 
