@@ -999,7 +999,8 @@ NOF_API int nof_security_receive_sync(struct nof_ctrl *ctrl, const struct nof_se
  * id: NSID in decimal, or UUID, NGUID, EUI64 in hex; NULL or "": the one of the
  * options (URI), or else the first active. *ns is set before done is called with
  * success and is closed by the caller. ENODEV: no such active namespace; ENOTSUP:
- * a format this version cannot drive (metadata, other command sets).
+ * a format this version cannot drive (metadata in a buffer of its own, which no fabric
+ * moves; command sets other than NVM and zoned namespaces; blocks above 64 KiB).
  */
 NOF_API int nof_ns_open(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns,
 			nof_done_fn *done, void *arg);

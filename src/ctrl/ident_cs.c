@@ -198,3 +198,10 @@ void nofi_ns_info_commands(const struct nofi_ns_ident *ns, struct nof_ns_info *i
 	i->zones = ns->zone_size ? (ns->nblocks + ns->zone_size - 1) / ns->zone_size : 0;
 	i->max_append = (uint64_t)ns->max_append_blocks << shift;
 }
+
+bool nofi_ns_same_format(const struct nofi_ns_ident *a, const struct nofi_ns_ident *b)
+{
+	return a->lba_shift == b->lba_shift && a->csi == b->csi && a->ms == b->ms &&
+	       a->pi_type == b->pi_type && a->pif == b->pif && a->sts == b->sts &&
+	       a->is_pi_first == b->is_pi_first && a->zone_size == b->zone_size;
+}

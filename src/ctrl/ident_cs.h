@@ -41,6 +41,9 @@ void nofi_ns_apply_zasl(struct nofi_ns_ident *ns, uint8_t zasl, uint8_t mpsmin);
 /* What nof_ns_get_info() says of all this. */
 void nofi_ns_info_commands(const struct nofi_ns_ident *ns, struct nof_ns_info *info);
 
+/* Do commands built for one fit the other? Blocks, metadata, protection, zones. */
+bool nofi_ns_same_format(const struct nofi_ns_ident *a, const struct nofi_ns_ident *b);
+
 /* How plain reads and writes are sent, once all is known. */
 void nofi_ns_set_plain(struct nofi_ns_ident *ns);
 

@@ -151,6 +151,7 @@ void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, ui
 	nofi_put32(cmd->sqe + SQE_SGL + 8, d->length);
 	cmd->sqe[SQE_SGL + 15] = is_incapsule ? NOFI_SGL_INCAPSULE : NOFI_SGL_TRANSPORT;
 
+	cmd->timeout_ms = d->timeout_ns ? (uint32_t)(d->timeout_ns / 1000000) : 0;
 	cmd->deadline = d->flags & NOFI_CMD_NO_TIMEOUT ? 0 : deadline;
 	if (cmd->deadline)
 		timed_insert(m, cmd);

@@ -49,6 +49,7 @@ struct nofi_cmd {
 	bool is_timed;			/* is in the deadline list */
 	bool is_late;			/* its deadline passed once: nofi_machine_extend() */
 	uint16_t status;		/* of a finished command */
+	uint32_t timeout_ms;		/* its own; 0: the queue's */
 	int error;
 	uint64_t result;
 	const char *detail;		/* static text */

@@ -484,7 +484,7 @@ static void on_timer(struct nofi_timer *t)
 	cmd = nofi_machine_oldest(&q->m);
 	die_of(q, -ETIMEDOUT, "no answer to a command (opcode %02xh, CID %u) within its timeout of "
 	       "%u ms%s; the target is stuck or the network drops data", cmd->sqe[0], cmd->cid,
-	       (unsigned)(q->command_timeout / 1000000),
+	       cmd->timeout_ms ? cmd->timeout_ms : (unsigned)(q->command_timeout / 1000000),
 	       cmd->is_late ? ", nor after an attempt to abort it" : "");
 }
 

@@ -347,9 +347,11 @@ static void t_own_timeout(struct rig *r)
 	start = rig_now_ms();
 	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_format(r->ctrl, &f, rig_done, op))), 0);
 	assert_true(rig_now_ms() - start >= 1400);
-	f.timeout_ms = 0;
+	f.timeout_ms = r->arg ? 700 : 0;
 	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_format(r->ctrl, &f, rig_done, op))),
 			 -ETIMEDOUT);
+	/* The sentence knows which it was. */
+	assert_non_null(strstr(r->last->detail, r->arg ? " 700 ms" : " 500 ms"));
 	RIG_UNTIL(r, r->failures);
 }
 
@@ -458,6 +460,7 @@ int main(void)
 		{ "bad_arguments", t_bad_arguments },
 		{ "commit_wants_reset", t_commit_wants_reset },
 		{ "own_timeout", t_own_timeout },
+		{ "own_timeout_over", t_own_timeout, "" },
 		{ "lost", t_lost, "on=identify nth=3 do=reset" },
 		{ "lost_silently", t_lost, "on=identify nth=3 do=silence" },
 		{ "freed_in_flight", t_freed_in_flight },

@@ -363,6 +363,49 @@ static void t_passthru(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+static void on_done_close(void *arg, const struct nof_completion *c)
+{
+	struct rig_op *op = arg;
+
+	rig_done(arg, c);
+	nof_chan_close(op->rig->chan);
+	op->rig->chan = NULL;
+}
+
+/* All kinds at once, and the channel goes: before they are sent, while they are, in a callback. */
+static void t_closed_in_flight(struct rig *r)
+{
+	static uint8_t a[8 * BS], b[8 * BS];
+	struct nof_copy_range v[2] = { { 0, 100 * BS }, { 200 * BS, 100 * BS } };
+	struct nof_passthru p = { .size = sizeof(p), .opcode = 2, .data = a, .data_len = BS };
+	struct nof_resv_status st = { .size = sizeof(st) };
+	struct nof_registrant g[4];
+	bool in_callback = r->arg && !strcmp(r->arg, "callback");
+
+	rig_target(r, "--ns=mem:4M,bs=512,copy=8:16:2", NULL);
+	rig_open(r, "queue_size=8");
+	for (unsigned i = 0; i < 4; i++) {
+		RIG_SUBMIT(r, nof_copy(r->chan, v, 2, 1000 * BS, 0, rig_done, op));
+		RIG_SUBMIT(r, nof_verify(r->chan, r->info.bytes, 0, 0,
+					 in_callback && i == 1 ? on_done_close : rig_done, op));
+		RIG_SUBMIT(r, nof_compare_write(r->chan, a, b, sizeof(a), 0, 0, rig_done, op));
+		RIG_SUBMIT(r, nof_io_passthru(r->chan, &p, rig_done, op));
+		RIG_SUBMIT(r, nof_resv_report(r->chan, &st, g, 4, rig_done, op));
+	}
+	if (in_callback) {
+		RIG_UNTIL(r, !r->chan);
+		/* What had begun ends by itself. */
+		rig_finish_all(r);
+	} else {
+		if (r->arg)
+			rig_turn(r, 0);
+		nof_chan_close(r->chan);
+		r->chan = NULL;
+		assert_int_equal(r->inflight, 0);
+	}
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 int main(void)
 {
 	const struct rig_test tests[] = {
@@ -384,6 +427,9 @@ int main(void)
 		{ "c5_copy_without_mcl", t_copy_limits_missing, ID_NS "set:data32[76]=0" },
 		{ "c5_copy_without_format", t_copy_limits_missing, ID_CTRL "set:data16[534]=2" },
 		{ "c3_passthru", t_passthru },
+		{ "closed_before_sent", t_closed_in_flight, NULL },
+		{ "closed_in_flight", t_closed_in_flight, "turn" },
+		{ "closed_in_callback", t_closed_in_flight, "callback" },
 	};
 
 	return rig_main("commands", tests, ARRAY_SIZE(tests));

@@ -253,6 +253,51 @@ static void t_split(struct rig *r)
 	RIG_UNTIL(r, r->failures);
 }
 
+/*
+ * More requests of many parts than the channel has room for: each waits for its own, none is
+ * forgotten; and whatever is under way when the channel goes is told, once.
+ */
+static void t_crowd(struct rig *r)
+{
+	enum { N = 80, LEN = 60 * 512 };
+	static uint8_t data[N][LEN], md[N][60 * 8];
+	struct nof_pi user = { .size = sizeof(user), .mode = NOF_PI_CALLER };
+	struct iovec iov[N];
+	unsigned accepted = 0, refused = 0;
+
+	rig_target(r, "--ns=mem:4M,bs=512,ms=8 --mdts=1", NULL);
+	rig_open(r, "queue_size=4");
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < N; i++) {
+			struct rig_op *o;
+
+			iov[i] = (struct iovec){ data[i], LEN };
+			o = RIG_SUBMIT(r, round & 1 ?
+				       nof_readv_pi(r->chan, &iov[i], 1, md[i], sizeof(md[i]), 0, 0,
+						    &user, rig_done, op) :
+				       nof_writev_pi(r->chan, &iov[i], 1, md[i], sizeof(md[i]), 0, 0,
+						     &user, rig_done, op));
+			if (o->is_refused) {
+				assert_int_equal(o->error, -EAGAIN);
+				refused++;
+			} else {
+				accepted++;
+			}
+		}
+		if (round == 2) {
+			rig_turn(r, 0);
+			nof_chan_close(r->chan);
+			r->chan = NULL;
+			break;
+		}
+		rig_finish_all(r);
+		assert_int_equal(r->last->error, 0);
+	}
+	rig_finish_all(r);
+	assert_true(accepted > 20 && refused > 0);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 static void t_refusals(struct rig *r)
 {
 	static uint8_t buf[4096], md[64];
@@ -353,6 +398,7 @@ int main(void)
 		{ "not_plain", t_not_plain, M "bs=512,ms=8" },
 		{ "not_plain_pi", t_not_plain, M "bs=512,ms=64,pi=1" },
 		{ "split", t_split },
+		{ "crowd", t_crowd },
 		{ "refusals", t_refusals },
 		{ "bad_elbaf", t_bad_format,
 		  "on=c2hdata for=identify cns=5 do=set:data32[12]=0xffffffff" },

@@ -193,6 +193,33 @@ static void test_limits(void **state)
 	}
 }
 
+static void test_same_format(void **state)
+{
+	struct nofi_ns_ident a, b;
+
+	good(16, 1);
+	assert_int_equal(judge(), 0);
+	a = b = ns;
+	b.nblocks = 5;
+	b.nsid = 7;
+	b.max_blocks = 1;
+	assert_true(nofi_ns_same_format(&a, &b));
+#define DIFFERS(field) \
+	do { \
+		b = a; \
+		b.field ^= 1; \
+		assert_false(nofi_ns_same_format(&a, &b)); \
+	} while (0)
+	DIFFERS(lba_shift);
+	DIFFERS(csi);
+	DIFFERS(ms);
+	DIFFERS(pi_type);
+	DIFFERS(pif);
+	DIFFERS(sts);
+	DIFFERS(is_pi_first);
+	DIFFERS(zone_size);
+}
+
 /* The one with NVM and zones; the one in force when no other is better. */
 static void test_profile(void **state)
 {
@@ -219,6 +246,7 @@ int main(void)
 		cmocka_unit_test(test_copy_limits),
 		cmocka_unit_test(test_zones),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_same_format),
 		cmocka_unit_test(test_profile),
 	};
 
