@@ -140,6 +140,25 @@ static void t_event(struct rig *r)
 	finish(r, &s);
 }
 
+/* What the target does by itself when its configuration changes. */
+static void t_listener(struct rig *r)
+{
+	struct seen s = { 0 };
+
+	rig_target(r, NULL, NULL);
+	watch(r, &s, NULL);
+	RIG_UNTIL(r, s.calls);
+	assert_string_equal(s.names, "target ");
+	assert_non_null(strstr(rig_control(r, "listen 127.0.0.1:0"), " port="));
+	assert_string_equal(rig_control(r, "%s", ""), "ok");	/* ends the list */
+	RIG_UNTIL(r, !strcmp(s.names, "target target "));
+	assert_string_equal(s.added, "target ");
+	assert_string_equal(rig_control(r, "unlisten 2"), "ok");
+	RIG_UNTIL(r, !strcmp(s.names, "target "));
+	assert_string_equal(s.removed, "target ");
+	finish(r, &s);
+}
+
 /* A service that is lost is asked again when it is back; what it told stays until then. */
 static void t_lost(struct rig *r)
 {
@@ -343,6 +362,7 @@ static void t_refused(struct rig *r)
 static const struct rig_test tests[] = {
 	{ "f32_first", t_first },
 	{ "f32_event", t_event },
+	{ "f32_listener", t_listener },
 	{ "f32_lost_and_recovered", t_lost, DISCOVERY "&ctrl_loss_tmo=10" },
 	{ "f32_lost_and_asked_anew", t_lost, DISCOVERY },
 	{ "f32_away", t_away },
