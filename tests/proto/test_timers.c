@@ -164,7 +164,7 @@ static const struct rig_test tests[] = {
 	ADMIN("propget", "propget", -ETIMEDOUT, "CAP"),
 	ADMIN("propset", "propset", -ETIMEDOUT, "CC"),
 	ADMIN("identify", "identify", -ETIMEDOUT, "Identify"),
-	ADMIN("features", "setfeatures", -ETIMEDOUT, "queues"),
+	ADMIN("features", "setfeatures fid=7", -ETIMEDOUT, "queues"),
 	RIG_CASE("admin_timeout_io_connect", .fault = "on=connect qid=1 do=drop",
 		 .uri = "admin_timeout=0.3", .act = ACT_OPEN, .error = -ETIMEDOUT, .fes = ANY_TERM),
 };
