@@ -289,6 +289,41 @@ static void t_silent_referral(struct rig *r)
 	farm_end(&farm);
 }
 
+/* Three that say nothing are waited for together, or one after the other. */
+static void t_parallel(struct rig *r)
+{
+	struct nof_discovery_log *log = NULL;
+	struct nof_discover_opts o;
+	struct farm farm = { 0 };
+	struct forged e[3];
+	struct rig_op *op_;
+
+	for (int i = 0; i < 3; i++) {
+		e[i] = (struct forged){ REFERRAL, NOF_DISCOVERY_NQN };
+		e[i].port = farm_target(&farm, r, NULL)->port;
+		rig_fault(farm.at[i], "on=icreq do=silence");
+	}
+	rig_target(r, NULL, NULL);
+	forge(r, e, 3, 1);
+	rig_loop(r);
+	rig_opts(r, DISCOVERY "&connect_timeout=30", &r->opts);
+	nof_discover_opts_init(&o);
+	op_ = RIG_SUBMIT(r, nof_discover(r->loop, &r->opts, &o, &log, rig_done, op));
+	for (int i = 0; i < 3; i++)
+		RIG_UNTIL(r, rig_stat(farm.at[i], "accepted") == 1);
+	assert_int_equal(op_->count, 0);
+	nof_discover_cancel(r->loop, op_);
+	o.max_parallel = 1;
+	op_ = RIG_SUBMIT(r, nof_discover(r->loop, &r->opts, &o, &log, rig_done, op));
+	RIG_UNTIL(r, rig_stat(farm.at[0], "accepted") == 2);
+	assert_int_equal(rig_stat(farm.at[1], "accepted"), 1);
+	rig_control(farm.at[0], "drop");
+	RIG_UNTIL(r, rig_stat(farm.at[1], "accepted") == 2);
+	assert_int_equal(rig_stat(farm.at[2], "accepted"), 1);
+	nof_discover_cancel(r->loop, op_);
+	farm_end(&farm);
+}
+
 static void t_first_is_dead(struct rig *r)
 {
 	struct nof_discovery_log *log = NULL;
@@ -533,6 +568,7 @@ static const struct rig_test tests[] = {
 	{ "f32_limits", t_limits },
 	{ "f32_dead_referral", t_dead_referral },
 	{ "f32_silent_referral", t_silent_referral },
+	{ "f32_parallel", t_parallel },
 	{ "f32_first_is_dead", t_first_is_dead },
 	{ "f31_unusable", t_unusable },
 	{ "f31_same_information", t_same_information },
