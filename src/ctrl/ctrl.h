@@ -61,7 +61,7 @@ struct nofi_ioq {
 					   under ctrl->lock */
 	uint32_t nusers;		/* attached users; written under ctrl->lock */
 	struct nofi_ioq *next;		/* ctrl->ioqs; under ctrl->lock */
-	struct nofi_ioq *kill_next;	/* list of one teardown */
+	uint32_t kill_round;		/* the last that came to it; under ctrl->lock */
 	struct nofi_ioq_user *users;	/* loop's thread */
 	struct nofi_defer tell;		/* tells users that came late */
 	struct nofi_msg kill_msg;	/* to loop: the controller failed */

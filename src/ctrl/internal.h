@@ -125,6 +125,7 @@ struct nof_ctrl {
 	struct nofi_err err;		/* why it is not LIVE any more; FAILED: the sentence */
 	uint32_t generation;		/* counts associations: what is of an old one is dead */
 	struct nofi_ioq *ioqs;		/* those that hold a queue id */
+	uint32_t kill_round;		/* counts teardowns: nofi_ioq_kill_all() */
 	uint64_t late_commands;		/* I/O commands that were not answered in time */
 	uint16_t last_qid;		/* next-fit: an id rests after its connection closed, the
 					   target may still be clearing it up */

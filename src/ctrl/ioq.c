@@ -154,26 +154,41 @@ static void kill_arrived(struct nofi_msg *m)
 	nofi_ioq_put(ioq);
 }
 
-void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere)
+/* One that this round has still to come to, with a reference. */
+static struct nofi_ioq *take_for(struct nof_ctrl *ctrl, uint32_t round, bool everywhere)
 {
-	struct nofi_ioq *ioq, *mine = NULL;
+	struct nofi_ioq *ioq;
 
 	pthread_mutex_lock(&ctrl->lock);
-	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next) {
-		if (everywhere || ioq->loop == ctrl->loop) {
-			ioq->refs++;
-			ioq->kill_next = mine;
-			mine = ioq;
-		} else if (!ioq->is_kill_posted) {
-			ioq->is_kill_posted = true;
-			ioq->kill_err = *why;
-			ioq->refs++;
-			nofi_loop_post(ioq->loop, &ioq->kill_msg);
-		}
+	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
+		if ((everywhere || ioq->loop == ctrl->loop) && ioq->kill_round != round)
+			break;
+	if (ioq) {
+		ioq->kill_round = round;
+		ioq->refs++;
 	}
 	pthread_mutex_unlock(&ctrl->lock);
-	while ((ioq = mine)) {
-		mine = ioq->kill_next;
+	return ioq;
+}
+
+/* What ends calls back, and that may close channels and free the controller: a round in this. */
+void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere)
+{
+	struct nofi_ioq *ioq;
+	uint32_t round;
+
+	pthread_mutex_lock(&ctrl->lock);
+	round = ++ctrl->kill_round;
+	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next) {
+		if (everywhere || ioq->loop == ctrl->loop || ioq->is_kill_posted)
+			continue;
+		ioq->is_kill_posted = true;
+		ioq->kill_err = *why;
+		ioq->refs++;
+		nofi_loop_post(ioq->loop, &ioq->kill_msg);
+	}
+	pthread_mutex_unlock(&ctrl->lock);
+	while ((ioq = take_for(ctrl, round, everywhere))) {
 		if (ioq->q)
 			nofi_queue_kill(ioq->q, why);
 		nofi_ioq_put(ioq);

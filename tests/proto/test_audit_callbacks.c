@@ -72,6 +72,42 @@ static void t_no_turn_inside_free(struct rig *r)
 	nof_chan_close(re.other);
 }
 
+/* ---- a controller that is freed by the callback of what its own teardown ends ---- */
+
+static struct {
+	struct rig *r;
+	struct nof_chan *chan[3];	/* each with a queue */
+	char buf[512];
+} three;
+
+static void on_first_lost(void *arg, const struct nof_completion *c)
+{
+	/* One that the teardown has still to come to, and then all of it, inside of it. */
+	nof_chan_close(three.chan[2]);
+	nof_ctrl_free(three.r->ctrl);
+	three.r->ctrl = NULL;
+	rig_done(arg, c);
+}
+
+/* What is leaked, AddressSanitizer tells. */
+static void t_free_inside_teardown(struct rig *r)
+{
+	rig_target(r, "--queues=3", "on=read do=drop");
+	rig_open(r, "nr_io_queues=3&ctrl_loss_tmo=10");
+	memset(&three, 0, sizeof(three));
+	three.r = r;
+	three.chan[0] = r->chan;
+	for (int i = 1; i < 3; i++)
+		assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_chan_open(r->ns, r->loop,
+							&three.chan[i], rig_done, op))), 0);
+	RIG_SUBMIT(r, nof_read(r->chan, three.buf, sizeof(three.buf), 0, 0, on_first_lost, op));
+	rig_turn(r, 10);
+	RIG_SUBMIT(r, nof_ctrl_reset(r->ctrl, rig_done, op));
+	rig_finish_all(r);
+	assert_null(r->ctrl);
+	nof_chan_close(three.chan[1]);
+}
+
 static void on_connect_over(void *arg, const struct nof_completion *c)
 {
 	re.calls++;
@@ -384,6 +420,7 @@ static const struct rig_test tests[] = {
 	{ "no_turn_inside_close", t_no_turn_inside_close },
 	{ "no_turn_inside_free", t_no_turn_inside_free },
 	{ "no_turn_inside_free_of_a_connecting_one", t_no_turn_inside_free_of_a_connecting_one },
+	{ "free_inside_teardown", t_free_inside_teardown },
 	{ "submit_inside_close", t_submit_inside_close },
 	{ "instant_ones_end_a_turn", t_instant_ones_end_a_turn },
 	{ "instant_flushes_end_a_turn", t_instant_ones_end_a_turn, "flush" },
