@@ -218,11 +218,11 @@ static void t_cancel(struct rig *r)
 	rig_target(r, NULL, NULL);
 	memcpy(of_a, e, sizeof(e));
 	of_a[0].port = r->port;
-	forge(r, of_a, 2, 1);
 	rig_fault(b, "on=icreq do=silence");
 	for (int turns = 0; turns < 40; turns += 3) {
 		struct rig_op *op_;
 
+		forge(r, of_a, 2, 1);	/* it counts the commands of a read, which may be cut short */
 		begin(r, &a, NULL);
 		op_ = RIG_SUBMIT(r, nof_connect_all(r->loop, &r->opts, &a.opts, NULL, &a.result,
 						    rig_done, op));
