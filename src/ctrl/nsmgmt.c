@@ -82,6 +82,25 @@ int nof_ns_delete(struct nof_ctrl *ctrl, uint32_t nsid, uint32_t timeout_ms, nof
 	return nofi_admin_submit(a);
 }
 
+static int ascending(const void *a, const void *b)
+{
+	return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
+
+/* A controller list ascends, and names none twice. */
+static void put_list(uint8_t *out, const uint16_t *cntlids, size_t n)
+{
+	uint16_t sorted[CNTLIDS_MAX];
+	size_t k = 0;
+
+	memcpy(sorted, cntlids, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(*sorted), ascending);
+	for (size_t i = 0; i < n; i++)
+		if (!i || sorted[i] != sorted[i - 1])
+			nofi_put16(out + 2 * ++k, sorted[i]);
+	nofi_put16(out, (uint16_t)k);
+}
+
 static int attachment(struct nof_ctrl *ctrl, const char *call, uint32_t sel, uint32_t nsid,
 		      const uint16_t *cntlids, size_t n, nof_done_fn *done, void *arg)
 {
@@ -97,11 +116,8 @@ static int attachment(struct nof_ctrl *ctrl, const char *call, uint32_t sel, uin
 	r = nofi_admin_new(ctrl, call, nvme_admin_ns_attach, nsid, NOFI_PAGE, done, arg, &a);
 	if (r < 0)
 		return r;
-	nofi_put16(a->own, (uint16_t)(n ? n : 1));
 	/* An empty list means the controller that is asked. */
-	nofi_put16(a->own + 2, ctrl->cntlid);
-	for (size_t i = 0; i < n; i++)
-		nofi_put16(a->own + 2 + 2 * i, cntlids[i]);
+	put_list(a->own, n ? cntlids : &ctrl->cntlid, n ? n : 1);
 	nofi_admin_cdw(a, 10, sel);
 	return nofi_admin_submit(a);
 }

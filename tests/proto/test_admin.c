@@ -414,6 +414,202 @@ static void t_disconnect_in_flight(struct rig *r)
 	assert_memory_equal(page[1], mark, sizeof(mark));
 }
 
+static int finish_create(struct rig *r, const struct nof_ns_create_args *c)
+{
+	return rig_finish(RIG_SUBMIT(r, nof_ns_create(r->ctrl, c, rig_done, op)));
+}
+
+/* Made, attached, used, detached, deleted. */
+static void t_namespace_life(struct rig *r)
+{
+	struct nof_ns_create_args c = { .size = sizeof(c), .blocks = 2048, .is_shared = true };
+	struct nof_ctrl_info info = { .size = sizeof(info) };
+	static uint8_t out[4096], in[4096];
+	uint16_t twice[3];
+	char name[16];
+	uint32_t nsid = 0;
+
+	rig_target(r, "--capacity=64M --ns=mem:4M,bs=512", NULL);
+	rig_open(r, NULL);
+	assert_int_equal(nof_ctrl_get_info(r->ctrl, &info), 0);
+	assert_int_equal(finish_create(r, &c), 0);
+	nsid = (uint32_t)r->last->result;
+	assert_true(nsid > 1);
+	snprintf(name, sizeof(name), "%u", nsid);
+	/* Nobody sees it yet. */
+	nof_chan_close(r->chan);
+	nof_ns_close(r->ns);
+	r->chan = NULL;
+	r->ns = NULL;
+	assert_int_equal(rig_open_ns(r, name), -ENODEV);
+	/* In any order, and twice: the list that is sent ascends. */
+	twice[0] = twice[1] = twice[2] = info.cntlid;
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ns_attach(r->ctrl, nsid, twice, 3, rig_done,
+								op))), 0);
+	assert_int_equal(rig_open_ns(r, name), 0);
+	assert_int_equal(r->info.blocks, 2048);
+	assert_int_equal(rig_open_chan(r), 0);
+	rig_fill(out, sizeof(out), 1);
+	assert_int_equal(rig_write(r, out, 4096, 0, 0), 0);
+	assert_int_equal(rig_read(r, in, 4096, 0, 0), 0);
+	assert_memory_equal(in, out, 4096);
+	nof_chan_close(r->chan);
+	nof_ns_close(r->ns);
+	r->chan = NULL;
+	r->ns = NULL;
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ns_attach(r->ctrl, nsid, NULL, 0, rig_done,
+								op))) < 0, true);
+	assert_int_equal(r->last->status & 0x7ff, 0x118);	/* attached already */
+	assert_int_equal(nof_ns_detach_sync(r->ctrl, nsid, NULL, 0), 0);
+	assert_int_equal(rig_open_ns(r, name), -ENODEV);
+	assert_int_equal(nof_ns_attach_sync(r->ctrl, nsid, NULL, 0), 0);
+	assert_int_equal(nof_ns_delete_sync(r->ctrl, nsid, 0), 0);
+	assert_int_equal(rig_open_ns(r, name), -ENODEV);
+	c.blocks = 1ull << 40;
+	assert_true(finish_create(r, &c) < 0);
+	assert_int_equal(r->last->status & 0x7ff, 0x115);	/* no room */
+	c.blocks = 2048;
+	assert_int_equal(nof_ns_create_sync(r->ctrl, &c, &nsid), 0);
+	assert_int_equal(nof_ns_delete_sync(r->ctrl, nsid, 0), 0);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+/* Every format that the target has, and back: what is opened then has it. */
+static void t_formats(struct rig *r)
+{
+	static const struct {
+		uint8_t format, pi, ms, guard;
+		uint32_t bs;
+	} k[] = {
+		{ 1, 0, 0, 0, 512 }, { 2, 0, 0, 0, 4096 }, { 3, 1, 8, 16, 512 },
+		{ 4, 3, 8, 16, 4096 }, { 5, 2, 16, 32, 512 }, { 8, 1, 16, 64, 4096 },
+		{ 9, 0, 64, 0, 512 }, { 0, 0, 0, 0, 512 },
+	};
+	static uint8_t buf[4096];
+
+	rig_target(r, NULL, NULL);
+	assert_int_equal(rig_connect(r, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(k); i++) {
+		struct nof_format_args f = { .size = sizeof(f), .nsid = 1, .format = k[i].format,
+					     .pi_type = k[i].pi, .erase = (enum nof_erase)(i % 3),
+					     .is_pi_first = k[i].pi == 3, .timeout_ms = 5000 };
+
+		assert_int_equal(nof_format_sync(r->ctrl, &f), 0);
+		assert_int_equal(rig_open_ns(r, NULL), 0);
+		assert_int_equal(r->info.block_size, k[i].bs);
+		assert_int_equal(r->info.metadata_size, k[i].ms);
+		assert_int_equal(r->info.pi_type, k[i].pi);
+		assert_int_equal(r->info.pi_guard_bits, k[i].guard);
+		assert_int_equal(r->info.is_pi_first, k[i].pi == 3);
+		assert_int_equal(rig_open_chan(r), 0);
+		if (!r->info.needs_metadata) {
+			assert_int_equal(rig_read(r, buf, 4096, 0, 0), 0);
+			assert_int_equal(buf[0] | buf[4095], 0);
+			rig_fill(buf, sizeof(buf), 3);
+			assert_int_equal(rig_write(r, buf, 4096, 0, 0), 0);
+		}
+		nof_chan_close(r->chan);
+		nof_ns_close(r->ns);
+		r->chan = NULL;
+		r->ns = NULL;
+	}
+	assert_true(rig_finish(RIG_SUBMIT(r, nof_format(r->ctrl, &(struct nof_format_args){
+		.size = sizeof(struct nof_format_args), .nsid = 1, .format = 60 }, rig_done,
+							op))) < 0);
+	assert_int_equal(r->last->status & 0x7ff, 0x10a);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+/* Security protocols give back what they got; a list of them is protocol 0. */
+static void t_security(struct rig *r)
+{
+	struct nof_security_args y = { .size = sizeof(y), .secp = 0xef, .spsp = 0x1234 };
+	static uint8_t out[16384], in[16384];
+
+	rig_target(r, r->arg, NULL);
+	assert_int_equal(rig_connect(r, NULL), 0);
+	rig_fill(out, sizeof(out), 9);
+	assert_int_equal(nof_security_send_sync(r->ctrl, &y, out, sizeof(out)), 0);
+	assert_int_equal(nof_security_receive_sync(r->ctrl, &y, in, sizeof(in)), 0);
+	assert_memory_equal(in, out, sizeof(in));
+	/* Another protocol specific value, other data. */
+	y.spsp = 0x1235;
+	assert_int_equal(nof_security_receive_sync(r->ctrl, &y, in, 64), 0);
+	assert_int_equal(in[0] | in[63], 0);
+	y.secp = y.spsp = 0;
+	assert_int_equal(nof_security_receive_sync(r->ctrl, &y, in, 64), 0);
+	assert_true(in[7] >= 1);
+	y.secp = 0x77;
+	assert_true(nof_security_receive_sync(r->ctrl, &y, in, 64) < 0);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+/* An image in pieces of MDTS, committed; then Identify shows the revision at its start. */
+static void t_firmware(struct rig *r)
+{
+	static uint8_t image[40000], log[512];
+	struct nof_log_args l = { .size = sizeof(l), .lid = 3 };
+	struct nof_ctrl_info info = { .size = sizeof(info) };
+	uint64_t result = 7;
+
+	rig_target(r, "--mdts=1", r->arg);
+	assert_int_equal(rig_connect(r, NULL), 0);
+	rig_fill(image, sizeof(image), 5);
+	memcpy(image, "9.8.7\0\0", 8);
+	assert_int_equal(nof_fw_download_sync(r->ctrl, image, sizeof(image), 0), 0);
+	assert_int_equal(rig_stat(r, "commands") > 5, true);
+	assert_int_equal(nof_fw_commit_sync(r->ctrl, 2, 1, 5000, &result), 0);
+	assert_int_equal(nof_get_log_sync(r->ctrl, &l, log, sizeof(log)), 0);
+	assert_memory_equal(log + 8 + 8, "9.8.7", 5);
+	/* A hole in the image, a slot that cannot be. */
+	assert_int_equal(nof_fw_download_sync(r->ctrl, image, 4096, 8192), 0);
+	assert_true(nof_fw_commit_sync(r->ctrl, 2, 0, 0, &result) < 0);
+	assert_true(nof_fw_commit_sync(r->ctrl, 7, 2, 0, &result) < 0);
+	assert_int_equal(nof_ctrl_get_info(r->ctrl, &info), 0);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+static void t_sanitize(struct rig *r)
+{
+	static const enum nof_sanitize_action actions[] = {
+		NOF_SANITIZE_BLOCK_ERASE, NOF_SANITIZE_OVERWRITE, NOF_SANITIZE_CRYPTO_ERASE,
+	};
+	struct nof_log_args l = { .size = sizeof(l), .lid = 0x81 };
+	static uint8_t buf[512], log[512];
+
+	rig_target(r, NULL, NULL);
+	rig_open(r, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
+		struct nof_sanitize_args s = { .size = sizeof(s), .action = actions[i],
+					       .overwrite_passes = 1, .pattern = 0 };
+
+		rig_fill(buf, sizeof(buf), 2);
+		assert_int_equal(rig_write(r, buf, 512, 0, 0), 0);
+		assert_int_equal(nof_sanitize_sync(r->ctrl, &s), 0);
+		RIG_UNTIL(r, nof_get_log_sync(r->ctrl, &l, log, sizeof(log)) == 0 &&
+			  (le16(log + 2) & 7) == 1);
+		assert_int_equal(rig_read(r, buf, 512, 0, 0), 0);
+		if (actions[i] != NOF_SANITIZE_CRYPTO_ERASE)
+			assert_int_equal(buf[0] | buf[511], 0);
+	}
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+static void t_self_test(struct rig *r)
+{
+	struct nof_log_args l = { .size = sizeof(l), .lid = 6 };
+	static uint8_t log[564];
+
+	rig_target(r, NULL, NULL);
+	assert_int_equal(rig_connect(r, NULL), 0);
+	assert_int_equal(nof_self_test_sync(r->ctrl, 1, NOF_SELF_TEST_SHORT), 0);
+	RIG_UNTIL(r, nof_get_log_sync(r->ctrl, &l, log, sizeof(log)) == 0 && !(log[0] & 15) &&
+		  (log[4] >> 4) == 1);
+	assert_int_equal(log[4] & 15, 0);		/* passed */
+	assert_int_equal(nof_self_test_sync(r->ctrl, 1, NOF_SELF_TEST_ABORT), 0);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 static void t_waiting_forms(struct rig *r)
 {
 	struct nof_identify_args a = { .size = sizeof(a), .cns = 1 };
@@ -466,6 +662,14 @@ int main(void)
 		{ "freed_in_flight", t_freed_in_flight },
 		{ "disconnect_in_flight", t_disconnect_in_flight },
 		{ "waiting_forms", t_waiting_forms },
+		{ "namespace_life", t_namespace_life },
+		{ "formats", t_formats },
+		{ "security", t_security, NULL },
+		{ "security_mdts", t_security, "--mdts=3" },
+		{ "firmware", t_firmware, NULL },
+		{ "firmware_fwug", t_firmware, "on=c2hdata for=identify cns=1 do=set:data8[319]=1" },
+		{ "sanitize", t_sanitize },
+		{ "self_test", t_self_test },
 	};
 
 	return rig_main("admin", tests, ARRAY_SIZE(tests));

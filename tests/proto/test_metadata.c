@@ -259,8 +259,8 @@ static void t_split(struct rig *r)
  */
 static void t_crowd(struct rig *r)
 {
-	enum { N = 80, LEN = 60 * 512 };
-	static uint8_t data[N][LEN], md[N][60 * 8];
+	enum { N = 80, LEN = 60 * 512, MD = 60 * 8 };
+	static uint8_t data[N][LEN], md[N][MD];
 	struct nof_pi user = { .size = sizeof(user), .mode = NOF_PI_CALLER };
 	struct iovec iov[N];
 	unsigned accepted = 0, refused = 0;
@@ -272,11 +272,12 @@ static void t_crowd(struct rig *r)
 			struct rig_op *o;
 
 			iov[i] = (struct iovec){ data[i], LEN };
-			o = RIG_SUBMIT(r, round & 1 ?
-				       nof_readv_pi(r->chan, &iov[i], 1, md[i], sizeof(md[i]), 0, 0,
-						    &user, rig_done, op) :
-				       nof_writev_pi(r->chan, &iov[i], 1, md[i], sizeof(md[i]), 0, 0,
-						     &user, rig_done, op));
+			if (round & 1)
+				o = RIG_SUBMIT(r, nof_readv_pi(r->chan, &iov[i], 1, md[i], MD, 0, 0,
+							       &user, rig_done, op));
+			else
+				o = RIG_SUBMIT(r, nof_writev_pi(r->chan, &iov[i], 1, md[i], MD, 0,
+								0, &user, rig_done, op));
 			if (o->is_refused) {
 				assert_int_equal(o->error, -EAGAIN);
 				refused++;
