@@ -667,7 +667,8 @@ int main(void)
 		{ "security", t_security, NULL },
 		{ "security_mdts", t_security, "--mdts=3" },
 		{ "firmware", t_firmware, NULL },
-		{ "firmware_fwug", t_firmware, "on=c2hdata for=identify cns=1 do=set:data8[319]=1" },
+		{ "firmware_fwug", t_firmware,
+		  "on=c2hdata for=identify cns=1 do=set:data8[319]=1" },
 		{ "sanitize", t_sanitize },
 		{ "self_test", t_self_test },
 	};
