@@ -13,6 +13,12 @@
 
 enum { CHUNK_BLOCKS = 64 };
 
+/* A command waited while its namespace was formatted: blocks may be gone, or of another size. */
+static uint16_t check_inside(const struct ns *ns, uint64_t slba, uint64_t nlb)
+{
+	return slba >= ns->blocks || nlb > ns->blocks - slba ? NVME_SC_LBA_RANGE | DNR : 0;
+}
+
 /* A size that cannot be had is an error of the command. */
 static uint8_t *room(uint64_t blocks, uint32_t each)
 {
@@ -24,9 +30,11 @@ static uint8_t *room(uint64_t blocks, uint32_t each)
 uint16_t block_read(struct ns *ns, const struct pi_args *a, uint64_t slba, uint32_t nlb,
 		    uint8_t *out)
 {
-	uint16_t status = ns->zns ? zns_check_read(ns, slba, nlb) : 0;
+	uint16_t status = check_inside(ns, slba, nlb);
 	uint8_t *medium;
 
+	if (!status && ns->zns)
+		status = zns_check_read(ns, slba, nlb);
 	if (status)
 		return status;
 	if ((ns->special & NS_UNCOR) && range_hits(&ns->uncor, slba, nlb))
@@ -46,9 +54,11 @@ uint16_t block_read(struct ns *ns, const struct pi_args *a, uint64_t slba, uint3
 uint16_t block_write(struct ns *ns, const struct pi_args *a, uint64_t slba, uint32_t nlb,
 		     const uint8_t *in)
 {
+	uint16_t status = check_inside(ns, slba, nlb);
 	uint8_t *medium = NULL;
-	uint16_t status = 0;
 
+	if (status)
+		return status;
 	if (ns->special & NS_PI) {
 		medium = room(nlb, ns->stride);
 		if (!medium)
@@ -73,8 +83,10 @@ uint16_t block_zero(struct ns *ns, const struct pi_args *a, uint64_t slba, uint3
 	static const uint8_t zeroes[CHUNK_BLOCKS * (4096 + 64)];
 	static uint8_t medium[sizeof(zeroes)];
 	struct pi_args part;
-	uint16_t status = ns->zns ? zns_write(ns, slba, nlb) : 0;
+	uint16_t status = check_inside(ns, slba, nlb);
 
+	if (!status && ns->zns)
+		status = zns_write(ns, slba, nlb);
 	if (!status)
 		status = ns_zero(ns, slba * ns->stride, (uint64_t)nlb * ns->stride, is_dealloc);
 	if (!status)
@@ -109,8 +121,10 @@ void block_written(struct ns *ns, uint64_t slba, uint64_t nlb)
 void exec_write_uncorrectable(struct cmd *cmd)
 {
 	struct ns *ns = cmd->ns;
-	uint16_t status = ns->zns ? zns_write(ns, cmd->slba, cmd->nlb) : 0;
+	uint16_t status = check_inside(ns, cmd->slba, cmd->nlb);
 
+	if (!status && ns->zns)
+		status = zns_write(ns, cmd->slba, cmd->nlb);
 	if (!status && !range_add(&ns->uncor, cmd->slba, cmd->nlb))
 		status = NVME_SC_INTERNAL;
 	if (!status)

@@ -226,6 +226,7 @@ struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap)
 	cmd->dw0 = cmd->dw1 = 0;
 	cmd->delay_ms = 0;
 	cmd->ns = NULL;
+	cmd->slba = 0;
 	if (c->ctrl)
 		ctrl_seen(c->ctrl, cmd);
 	cmd->status = check_sgl(cmd, incap);
@@ -396,6 +397,8 @@ void cmd_done(struct cmd *cmd, uint16_t status)
 
 	if (c->state == CONN_DEAD)
 		return;
+	if (status && c->ctrl)
+		errlog_add(c->ctrl, cmd, status);
 	advance_sqhd(c);
 	tx_resp(c, cmd, cmd->cid, status, cmd->dw0, cmd->dw1, true);
 	if (c->state == CONN_DEAD)

@@ -353,6 +353,78 @@ static enum control_result do_zone(struct client *k, char *args, char *err, size
 	return CONTROL_OK;
 }
 
+/* ---- discovery and subsystems ---- */
+
+static enum control_result do_discovery_add(struct client *k, char *args, char *err, size_t errlen)
+{
+	return discovery_add(args, err, errlen) ? CONTROL_FAILED : CONTROL_OK;
+}
+
+static enum control_result do_discovery_clear(struct client *k, char *args, char *err,
+					      size_t errlen)
+{
+	discovery_clear();
+	discovery_changed();
+	return CONTROL_OK;
+}
+
+static enum control_result do_referral_add(struct client *k, char *args, char *err, size_t errlen)
+{
+	return discovery_referral_add(args, err, errlen) ? CONTROL_FAILED : CONTROL_OK;
+}
+
+static enum control_result do_referral_remove(struct client *k, char *args, char *err,
+					      size_t errlen)
+{
+	return discovery_referral_remove(args, err, errlen) ? CONTROL_FAILED : CONTROL_OK;
+}
+
+/* subsys-add NQN [SPEC] */
+static enum control_result do_subsys_add(struct client *k, char *args, char *err, size_t errlen)
+{
+	char *spec = strchr(args, ' ');
+	struct subsys *s;
+
+	if (spec)
+		*spec++ = 0;
+	s = subsys_new(args, err, errlen);
+	if (!s)
+		return CONTROL_FAILED;
+	if (spec && !ns_add(s, spec, err, errlen)) {
+		subsys_remove(s);
+		return CONTROL_FAILED;
+	}
+	discovery_changed();
+	return CONTROL_OK;
+}
+
+/* subsys-remove NQN: its controllers end. */
+static enum control_result do_subsys_remove(struct client *k, char *args, char *err, size_t errlen)
+{
+	struct subsys *s = subsys_find(args);
+
+	if (!s || s->is_discovery)
+		return failed(err, errlen, "there is no subsystem '%s'", args);
+	subsys_remove(s);
+	discovery_changed();
+	return CONTROL_OK;
+}
+
+/* fw REVISION [NQN]: another firmware runs. */
+static enum control_result do_fw(struct client *k, char *args, char *err, size_t errlen)
+{
+	char revision[32], nqn[NQN_MAX + 1] = "";
+	struct subsys *s;
+
+	if (sscanf(args, "%31s %223s", revision, nqn) < 1)
+		return failed(err, errlen, "not 'fw REVISION [NQN]'");
+	s = subsys_of(nqn, err, errlen);
+	if (!s)
+		return CONTROL_FAILED;
+	fw_set(s, revision);
+	return CONTROL_OK;
+}
+
 static const struct {
 	const char *name;
 	enum control_result (*fn)(struct client *k, char *args, char *err, size_t errlen);
@@ -364,7 +436,10 @@ static const struct {
 	{ "queues", do_queues }, { "mdts", do_mdts },
 	{ "aen", do_aen }, { "resize", do_resize }, { "ns-add", do_ns_add },
 	{ "ns-remove", do_ns_remove }, { "ns-remap", do_ns_remap },
-	{ "zone", do_zone },
+	{ "zone", do_zone }, { "fw", do_fw },
+	{ "discovery-add", do_discovery_add }, { "discovery-clear", do_discovery_clear },
+	{ "referral-add", do_referral_add }, { "referral-remove", do_referral_remove },
+	{ "subsys-add", do_subsys_add }, { "subsys-remove", do_subsys_remove },
 };
 
 enum control_result control_command(struct client *k, const char *name, char *args, char *err,

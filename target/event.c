@@ -17,6 +17,8 @@ static const struct {
 	[EV_NS_CHANGED] = { 2, 0, 0x04, 8 },
 	[EV_ANA] = { 2, 3, 0x0c, 11 },
 	[EV_RESV] = { 6, 0, 0x80, 0xff },
+	[EV_FIRMWARE] = { 2, 1, 0x03, 9 },
+	[EV_SANITIZE] = { 6, 1, 0x81, 0xff },
 	[EV_DISCOVERY] = { 2, 0xf0, 0x70, 31 },
 };
 

@@ -34,6 +34,8 @@ void ctrls_reap(void)
 		free(ctrl->changed);
 		free(ctrl->notes);
 		free(ctrl->resv_masks);
+		free(ctrl->errors);
+		free(ctrl->security);
 		free(ctrl);
 	}
 }
@@ -393,6 +395,7 @@ static void set_cc(struct ctrl *ctrl, uint32_t cc)
 		ctrl->mdts = opt.mdts;
 		memset(&ctrl->ev, 0, sizeof(ctrl->ev));
 		ctrl->nchanged = 0;
+		fw_reset(ctrl->subsys);
 		memset(ctrl->features, 0, sizeof(ctrl->features));
 		ctrl->features[6] = 1;
 		close_io_queues(ctrl);

@@ -85,9 +85,11 @@ void fused_done(struct cmd *cmd)
 
 static uint16_t compare_and_write(struct cmd *first, struct cmd *second)
 {
-	uint16_t status = block_compare(first->ns, first);
+	uint16_t status = first->status ? first->status : second->status;
 	struct pi_args a;
 
+	if (!status)
+		status = block_compare(first->ns, first);
 	if (status)
 		return status;
 	pi_args_of(second, &a);

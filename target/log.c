@@ -30,7 +30,9 @@ static uint8_t *log_smart(size_t *len)
 /* CSI 2 has the zone commands besides those of the NVM command set. */
 static uint8_t *log_effects(uint8_t csi, size_t *len)
 {
-	static const uint8_t adm[] = { 0x02, 0x06, 0x08, 0x09, 0x0a, 0x0c, 0x18 };
+	static const uint8_t adm[] = {
+		0x02, 0x06, 0x08, 0x09, 0x0a, 0x0c, 0x10, 0x11, 0x14, 0x18, 0x80, 0x81, 0x82, 0x84,
+	};
 	static const uint8_t io[] = {
 		0x00, 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0c, 0x0d, 0x0e, 0x11, 0x15, 0x19,
 	};
@@ -42,6 +44,12 @@ static uint8_t *log_effects(uint8_t csi, size_t *len)
 	*len = sizeof(*l);
 	for (size_t i = 0; i < sizeof(adm); i++)
 		l->acs[adm[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
+	if (opt.capacity) {
+		l->acs[0x0d] = htole32(NVME_CMD_EFFECTS_CSUPP | NVME_CMD_EFFECTS_NIC);
+		l->acs[0x15] = l->acs[0x0d];
+	}
+	l->acs[0x80] |= htole32(NVME_CMD_EFFECTS_LBCC | NVME_CMD_EFFECTS_NCC);
+	l->acs[0x84] |= htole32(NVME_CMD_EFFECTS_LBCC);
 	for (size_t i = 0; i < sizeof(io); i++)
 		l->iocs[io[i]] = htole32(NVME_CMD_EFFECTS_CSUPP);
 	if (csi == 2) {
@@ -51,18 +59,6 @@ static uint8_t *log_effects(uint8_t csi, size_t *len)
 	}
 	for (size_t i = 0; i < sizeof(changing); i++)
 		l->iocs[changing[i]] |= htole32(NVME_CMD_EFFECTS_LBCC);
-	return (uint8_t *)l;
-}
-
-static uint8_t *log_firmware(size_t *len)
-{
-	struct nvme_firmware_slot *l = calloc(1, sizeof(*l));
-
-	if (!l)
-		return NULL;
-	*len = sizeof(*l);
-	l->afi = 1;
-	copy_padded(l->frs[0], NOF_VERSION, 8);
 	return (uint8_t *)l;
 }
 
@@ -82,14 +78,14 @@ static void exec_log(struct cmd *cmd)
 	}
 	switch (lid) {
 	case 0x01:
-		len = 64;			/* no errors to report */
-		log = calloc(1, len);
+		log = log_errors(ctrl, &len);
 		break;
 	case 0x02:
 		log = log_smart(&len);
 		break;
 	case 0x03:
-		log = log_firmware(&len);
+		log = log_firmware(ctrl->subsys, &len);
+		told = EV_FIRMWARE;
 		break;
 	case 0x04:
 		log = log_ns_changed(ctrl, rae, &len);
@@ -98,17 +94,24 @@ static void exec_log(struct cmd *cmd)
 	case 0x05:
 		log = log_effects((uint8_t)(sqe_dw(cmd, 14) >> 24), &len);
 		break;
+	case 0x06:
+		log = log_self_test(ctrl->subsys, &len);
+		break;
 	case 0x0c:
 		is_known = ana_is_on;
 		log = log_ana(ctrl, sqe_dw(cmd, 10) >> 8 & 1, &len);
 		told = EV_ANA;
+		break;
+	case 0x81:
+		log = log_sanitize(ctrl->subsys, &len);
+		told = EV_SANITIZE;
 		break;
 	case 0x80:
 		log = log_resv(ctrl, rae, &len);
 		told = EV_RESV;
 		break;
 	case 0x70:
-		log = log_discovery(cmd->conn, &len);
+		log = log_discovery(cmd->conn, sqe_dw(cmd, 10) >> 9 & 1, &len);
 		told = EV_DISCOVERY;
 		break;
 	default:

@@ -63,6 +63,9 @@ static const char usage_text[] =
 "  --tbkas=on|off         any command keeps the association alive (default on)\n"
 "  --acl=N                concurrent Aborts less one (default 3)\n"
 "  --zasl=N               largest Zone Append, 4096 << N bytes, 0 = as --mdts (default 0)\n"
+"  --capacity=SIZE        room for namespaces that hosts make (default 0: they may not)\n"
+"  --op-time=MS           how long Sanitize and self-tests take (default 0)\n"
+"  --discovery-nqn=NQN    the discovery subsystem's own name besides the well-known one\n"
 "  --cntlid-min=N         the first controller id (default 1)\n"
 "  --hdgst[=on|off] --ddgst[=on|off]  agree to digests the host offers (default on)\n"
 "  --in-capsule=BYTES     in-capsule data on I/O queues, 0 = none (default 8192)\n"
@@ -175,6 +178,7 @@ enum {
 	O_R2T, O_R2T_SIZE, O_C2H_SIZE, O_SUCCESS, O_CPDA, O_MAXH2CDATA, O_MDTS, O_QUEUES,
 	O_QUEUE_SIZE, O_KATO_CHECK, O_ALLOW_HOST, O_NO_FLUSH, O_MAX_CONNS, O_CONTROL, O_VERBOSE,
 	O_ANA, O_ANATT, O_CQT, O_CRDT, O_TBKAS, O_ACL, O_CNTLID_MIN, O_ZASL,
+	O_CAPACITY, O_OP_TIME, O_DISCOVERY_NQN,
 	O_HELP, O_VERSION, O_BASH_OPTIONS,
 };
 
@@ -209,6 +213,9 @@ static const struct option longopts[] = {
 	{ "acl", required_argument, NULL, O_ACL },
 	{ "cntlid-min", required_argument, NULL, O_CNTLID_MIN },
 	{ "zasl", required_argument, NULL, O_ZASL },
+	{ "capacity", required_argument, NULL, O_CAPACITY },
+	{ "op-time", required_argument, NULL, O_OP_TIME },
+	{ "discovery-nqn", required_argument, NULL, O_DISCOVERY_NQN },
 	{ "control", required_argument, NULL, O_CONTROL },
 	{ "verbose", no_argument, NULL, O_VERBOSE },
 	{ "help", no_argument, NULL, O_HELP },
@@ -274,6 +281,7 @@ static void allow_host(struct subsys *s, const char *nqn)
 	s->hosts = h;
 }
 
+static const char *discovery_nqn;	/* --discovery-nqn */
 static int ana_option = -1;		/* --ana, -1: not given */
 
 static void set_crdt(const char *v)
@@ -387,6 +395,16 @@ static void set_option(int o, const char *v, struct subsys **cur)
 	case O_ZASL:
 		opt.zasl = (uint8_t)number("zasl", v, 0, 16);
 		break;
+	case O_CAPACITY:
+		if (!parse_size(v, &opt.capacity) || opt.capacity > 1ull << 50)
+			usage_error("--capacity=%s: a size", v);
+		break;
+	case O_OP_TIME:
+		opt.op_time = number("op-time", v, 0, 3600 * 1000);
+		break;
+	case O_DISCOVERY_NQN:
+		discovery_nqn = v;
+		break;
 	case O_CNTLID_MIN:
 		opt.cntlid_min = (uint16_t)number("cntlid-min", v, 1, 0xffef);
 		break;
@@ -430,8 +448,11 @@ static void parse_options(int argc, char **argv)
 	ana_is_on |= nlisten > 1;
 	if (!nlisten)
 		listen_specs[nlisten++] = "127.0.0.1:4420";
-	if (!subsys_new(DISCOVERY_NQN, err, sizeof(err)))
+	cur = subsys_new(DISCOVERY_NQN, err, sizeof(err));
+	if (!cur)
 		usage_error("%s", err);
+	if (discovery_nqn && !subsys_rename(cur, discovery_nqn, err, sizeof(err)))
+		usage_error("--discovery-nqn: %s", err);
 }
 
 static void on_signal(struct io *io, uint32_t events)
@@ -514,6 +535,7 @@ out:
 	control_close();
 	fault_clear();
 	subsys_free_all();
+	discovery_clear();
 	loop_del(&signals);
 	loop_fini();
 	return rc;

@@ -16,12 +16,11 @@
 /* mem: may only shrink and grow back, so that no byte in flight loses its place. */
 int ns_resize(struct ns *ns, uint64_t bytes)
 {
-	uint64_t blocks = bytes >> ns->lbads;
-
-	if (!blocks || ns->zns || (ns->kind == NS_MEM && blocks > ns->map_len / ns->stride) ||
-	    ns->kind == NS_FILE)
+	if (!(bytes >> ns->lbads) || ns->zns || ns->kind == NS_FILE ||
+	    (ns->kind == NS_MEM && bytes > ns->bytes_max))
 		return -EINVAL;
-	ns->blocks = blocks;
+	ns->bytes = bytes;
+	format_apply(ns);
 	return 0;
 }
 

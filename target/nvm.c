@@ -9,6 +9,27 @@
 
 enum { DSM_RANGE = 16, DSM_RANGES = 256, DSM_AD = 1u << 2, WZ_DEAC = 1u << 25 };
 
+/* What keeps a command from a namespace that is there; 0: nothing. */
+static uint16_t find_obstacle(const struct cmd *cmd, const struct ns *ns, enum access access)
+{
+	const struct ctrl *ctrl = cmd->conn->ctrl;
+	uint16_t status = ctrl->port->has_blocked ? ana_status(ctrl->port, ns) : 0;
+
+	if ((ns->special & NS_PRIVATE) && !ns_is_attached(ns, ctrl))
+		return NVME_SC_INVALID_NS | DNR;
+	if (status)
+		return status;
+	if ((ns->special & NS_ZONED) && !(ctrl->cc >> 4 & 7))
+		return 0x100 | NVME_SC_IOCS_NOT_ENABLED | DNR;	/* CC.CSS: NVM only */
+	if (ns->special & NS_SANITIZING)
+		return NVME_SC_SANITIZE_IN_PROGRESS;
+	if (access == WRITES && ns->is_readonly)
+		return NVME_SC_NS_WRITE_PROTECTED | DNR;
+	if ((ns->special & NS_RESERVED) && access != UNRESERVED && resv_conflicts(cmd, ns, access))
+		return NVME_SC_RESERVATION_CONFLICT | DNR;
+	return 0;
+}
+
 struct ns *nvm_find_ns(struct cmd *cmd, uint32_t nsid, enum access access)
 {
 	const struct ctrl *ctrl = cmd->conn->ctrl;
@@ -16,17 +37,8 @@ struct ns *nvm_find_ns(struct cmd *cmd, uint32_t nsid, enum access access)
 
 	if (!ns)
 		cmd->status = NVME_SC_INVALID_NS | DNR;
-	else if (ctrl->port->has_blocked)
-		cmd->status = ana_status(ctrl->port, ns);
-	if (cmd->status)
-		return NULL;
-	if ((ns->special & NS_ZONED) && !(ctrl->cc >> 4 & 7))
-		cmd->status = 0x100 | NVME_SC_IOCS_NOT_ENABLED | DNR;	/* CC.CSS: NVM only */
-	else if (access == WRITES && ns->is_readonly)
-		cmd->status = NVME_SC_NS_WRITE_PROTECTED | DNR;
-	else if ((ns->special & NS_RESERVED) && access != UNRESERVED &&
-		 resv_conflicts(cmd, ns, access))
-		cmd->status = NVME_SC_RESERVATION_CONFLICT | DNR;
+	else if (ns->special || ctrl->port->has_blocked || ns->is_readonly)
+		cmd->status = find_obstacle(cmd, ns, access);
 	return cmd->status ? NULL : ns;
 }
 

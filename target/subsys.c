@@ -40,7 +40,7 @@ static bool is_nqn(const char *s)
 struct subsys *subsys_find(const char *nqn)
 {
 	for (struct subsys *s = subsystems; s; s = s->next)
-		if (!strcmp(s->nqn, nqn))
+		if (!strcmp(s->nqn, nqn) || (*s->alias && !strcmp(s->alias, nqn)))
 			return s;
 	return NULL;
 }
@@ -67,10 +67,23 @@ struct subsys *subsys_new(const char *nqn, char *err, size_t errlen)
 	snprintf(s->serial, sizeof(s->serial), "NOF%016llX",
 		 (unsigned long long)hash64(nqn, 0));
 	s->is_discovery = !strcmp(nqn, DISCOVERY_NQN);
+	fw_init(s);
 	for (tail = &subsystems; *tail; tail = &(*tail)->next)
 		;
 	*tail = s;
 	return s;
+}
+
+/* Another name; the one it had stays its alias. */
+bool subsys_rename(struct subsys *s, const char *nqn, char *err, size_t errlen)
+{
+	if (!is_nqn(nqn) || subsys_find(nqn)) {
+		snprintf(err, errlen, "'%s' is no NQN, or in use", nqn);
+		return false;
+	}
+	strcpy(s->alias, s->nqn);
+	strcpy(s->nqn, nqn);
+	return true;
 }
 
 bool subsys_allows(const struct subsys *s, const char *hostnqn)
@@ -307,6 +320,7 @@ static void ns_free(struct ns *ns)
 		munmap(ns->map, ns->map_len);
 	range_clear(&ns->uncor);
 	resv_free(ns);
+	ns_free_hosts(ns);
 	free(ns->zns);
 	free(ns);
 }
@@ -361,7 +375,7 @@ void ns_remove(struct ns *ns)
 
 static int map_memory(struct ns *ns, char *err, size_t errlen)
 {
-	ns->map_len = ns->blocks * ns->stride;
+	ns->map_len = format_memory(ns);
 	ns->map = mmap(NULL, ns->map_len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (ns->map != MAP_FAILED)
@@ -388,6 +402,7 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 	ns->subsys = s;
 	ns->lbads = 12;
 	ns->anagrp = 1;
+	ns->nmic = 1;
 	ns->fd = -1;
 	ns->mssrl = 1024;
 	ns->mcl = 8192;
@@ -424,15 +439,14 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 	} else {
 		goto bad_spec;
 	}
-	ns->stride = (1u << ns->lbads) + ns->ms;
-	/* The size of a file holds the metadata, too; of the others it is that of the data. */
-	ns->blocks = ns->kind == NS_FILE ? bytes / ns->stride : bytes >> ns->lbads;
+	ns->first_format = (struct lba_format){ ns->lbads, (uint8_t)ns->ms, ns->pif };
+	ns->bytes = ns->bytes_max = bytes;
+	format_apply(ns);
 	if (!ns->blocks || bytes > (1ull << 60)) {
 		snprintf(err, errlen, "namespace '%s' has an unusable size", spec);
 		goto fail;
 	}
-	if (extra.zone && !zns_init(ns, extra.zone >> ns->lbads, extra.zone_cap >> ns->lbads,
-				    extra.mar, extra.mor)) {
+	if (extra.zone && !zns_init(ns, extra.zone, extra.zone_cap, extra.mar, extra.mor)) {
 		snprintf(err, errlen, "namespace '%s' has no whole zone, or too many", spec);
 		goto fail;
 	}
@@ -488,25 +502,59 @@ uint32_t subsys_nn(const struct subsys *s)
 {
 	uint32_t last = s->nns ? s->ns[s->nns - 1]->nsid : 0;
 
-	return ana_is_on && !s->is_discovery && last < MIN_NN ? MIN_NN : last;
+	return (ana_is_on || opt.capacity) && !s->is_discovery && last < MIN_NN ? MIN_NN : last;
+}
+
+/* As if the NSID had never been used before. */
+void ns_new_identity(struct ns *ns)
+{
+	set_identifiers(ns, 0, ++ns->subsys->generation);
+}
+
+static void subsys_free(struct subsys *s)
+{
+	for (unsigned int i = 0; i < s->nns; i++)
+		ns_free(s->ns[i]);
+	while (s->hosts) {
+		struct host_ref *h = s->hosts;
+
+		s->hosts = h->next;
+		free(h);
+	}
+	fw_free(s);
+	free(s->ns);
+	free(s);
+}
+
+/* Kept to the end: its controllers and namespaces are still being taken down. */
+static struct subsys *removed;
+
+void subsys_remove(struct subsys *s)
+{
+	struct subsys **p;
+
+	for (p = &subsystems; *p != s; p = &(*p)->next)
+		;
+	*p = s->next;
+	ops_cancel(s);
+	while (s->ctrls)
+		ctrl_destroy(s->ctrls);
+	while (s->nns)
+		ns_remove(s->ns[s->nns - 1]);
+	s->next = removed;
+	removed = s;
 }
 
 void subsys_free_all(void)
 {
 	sweep(true);
-	while (subsystems) {
-		struct subsys *s = subsystems;
+	while (subsystems)
+		subsys_remove(subsystems);
+	sweep(true);
+	while (removed) {
+		struct subsys *s = removed;
 
-		subsystems = s->next;
-		for (unsigned int i = 0; i < s->nns; i++)
-			ns_free(s->ns[i]);
-		while (s->hosts) {
-			struct host_ref *h = s->hosts;
-
-			s->hosts = h->next;
-			free(h);
-		}
-		free(s->ns);
-		free(s);
+		removed = s->next;
+		subsys_free(s);
 	}
 }

@@ -58,6 +58,7 @@ enum ns_special {
 	NS_RESERVED = 1u << 2,		/* a reservation is held */
 	NS_PI = 1u << 3,		/* protection information is enabled */
 	NS_ZONED = 1u << 4,
+	NS_SANITIZING = 1u << 5,
 	NS_BLOCKWISE = NS_PI | NS_ZONED,	/* read and written by block.c */
 };
 
@@ -70,16 +71,34 @@ struct range_set {
 	unsigned int n, cap;
 };
 
+struct host_ref {
+	char nqn[NQN_MAX + 1];
+	struct host_ref *next;
+};
+
+struct lba_format {
+	uint8_t lbads;			/* log2 of the bytes of data */
+	uint8_t ms;			/* bytes of metadata */
+	uint8_t pif;			/* enum pi_guard */
+};
+
 struct ns {
 	struct subsys *subsys;
 	uint32_t nsid;
 	uint32_t special;		/* enum ns_special */
 	uint32_t anagrp;		/* ANA group, from 1 */
 	enum ns_kind kind;
+	struct lba_format first_format;	/* number 0 of its formats */
+	uint8_t flbas;			/* number of the one in force; what follows from it: */
 	uint8_t lbads;			/* log2 of the block size: 9 or 12 */
 	bool is_readonly;
 	uint32_t stride;		/* bytes of a block on the medium */
+	uint64_t bytes, bytes_max;	/* its size now (a file: with metadata), and at first */
 	uint64_t blocks;
+	bool is_created;		/* by a host, of the capacity for that */
+	uint8_t nmic;
+	struct host_ref *hosts;		/* NS_PRIVATE: attached to these … */
+	bool is_host_list_of_excluded;	/* … or to all but these */
 	struct range_set uncor;		/* unreadable until they are written */
 	uint16_t mssrl;			/* Copy: blocks of one range, of all, ranges less one */
 	uint32_t mcl;
@@ -101,19 +120,38 @@ struct ns {
 	struct ns *next_dead;		/* removed: kept while something may refer to it */
 };
 
-struct host_ref {
-	char nqn[NQN_MAX + 1];
-	struct host_ref *next;
+enum { FW_SLOTS = 3, FW_REV_LEN = 8, FW_MAX = 4 << 20 };
+
+struct firmware {
+	char rev[FW_SLOTS][FW_REV_LEN];	/* 0 at its start: an empty slot */
+	uint8_t active;			/* slot, from 1 */
+	uint8_t next;			/* after a controller reset; 0: the same */
+	uint8_t *image;			/* being downloaded */
+	struct range_set have;		/* bytes of it */
+};
+
+struct subsys_ops {			/* background operations (sanitize.c) */
+	struct timer sanitize, self_test;
+	uint64_t sanitize_start, self_test_start;
+	uint32_t sanitize_dw10;		/* of the last one */
+	uint16_t sanitize_state;	/* SSTAT */
+	uint8_t self_test_code;		/* running, 0: none */
+	uint32_t self_test_nsid;
+	uint8_t results[20 * 28];	/* as in log 06h, the newest first */
+	unsigned int nresults;
 };
 
 struct subsys {
 	char nqn[NQN_MAX + 1];
+	char alias[NQN_MAX + 1];	/* discovery: the well-known name besides its own */
 	char serial[21];
 	bool is_discovery;
 	struct ns **ns;			/* sorted by nsid */
 	unsigned int nns;
 	struct host_ref *hosts;		/* empty: any host may connect */
 	struct ctrl *ctrls;
+	struct firmware fw;
+	struct subsys_ops ops;
 	uint32_t generation;		/* counts namespaces that took the place of another */
 	struct subsys *next;
 };
@@ -145,6 +183,8 @@ struct options {
 	bool tbkas;			/* any command keeps the association alive */
 	uint16_t cntlid_min;		/* first controller id */
 	uint8_t zasl;			/* power of two of PAGE, 0 = MDTS */
+	uint64_t capacity;		/* of namespaces that hosts may make; 0: they may not */
+	uint32_t op_time;		/* ms that a sanitize operation or self-test takes */
 	int ready_fd;
 	const char *control;		/* path of the control socket or NULL */
 };
@@ -391,7 +431,8 @@ void tx_resp(struct conn *c, struct cmd *cmd, uint16_t cid, uint16_t status, uin
 void tx_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, uint32_t len);
 
 /* ---- event.c: what hosts are told by Async Event Requests ---- */
-enum event_kind { EV_NS_CHANGED, EV_ANA, EV_DISCOVERY, EV_RESV, EV_KINDS };
+enum event_kind { EV_NS_CHANGED, EV_ANA, EV_DISCOVERY, EV_RESV, EV_FIRMWARE, EV_SANITIZE,
+		  EV_KINDS };
 
 struct ctrl_events {
 	uint32_t pending;		/* 1 << kind: happened, not told yet */
@@ -401,7 +442,7 @@ struct ctrl_events {
 };
 
 /* ---- fabrics.c: controllers ---- */
-enum { CHANGED_NS_MAX = 1024 };
+enum { CHANGED_NS_MAX = 1024, ERRLOG_ENTRIES = 64 };
 
 struct ctrl {
 	struct subsys *subsys;
@@ -433,6 +474,13 @@ struct ctrl {
 		uint8_t mask;
 	} *resv_masks;			/* FID 82h */
 	unsigned int nresv_masks;
+	uint8_t *errors;		/* log 01h: a ring */
+	uint64_t nerrors;
+	uint8_t *security;		/* what was sent by Security Send */
+	uint32_t security_len;
+	uint32_t security_id;		/* CDW10 of it: protocol and its specifics */
+	uint64_t timestamp;		/* FID 0Eh, at timestamp_at */
+	uint64_t timestamp_at;
 };
 
 void fabrics_prepare(struct cmd *cmd);
@@ -458,7 +506,12 @@ uint8_t *log_ns_changed(struct ctrl *ctrl, bool is_kept, size_t *len);
 
 /* ---- disc.c ---- */
 void discovery_changed(void);		/* GENCTR, and event F0h to whoever waits for it */
-uint8_t *log_discovery(const struct conn *c, size_t *len);
+uint8_t *log_discovery(const struct conn *c, bool is_port_local, size_t *len);
+/* KEY=VALUE … ; 0, or -1 with a sentence. */
+int discovery_add(const char *text, char *err, size_t errlen);
+int discovery_referral_add(const char *spec, char *err, size_t errlen);
+int discovery_referral_remove(const char *spec, char *err, size_t errlen);
+void discovery_clear(void);
 
 /* ---- ana.c ---- */
 extern bool ana_is_on;			/* reported to hosts; never goes off again */
@@ -502,6 +555,36 @@ void block_written(struct ns *ns, uint64_t slba, uint64_t nlb);
 void exec_write_uncorrectable(struct cmd *cmd);
 void copy_prepare(struct cmd *cmd);
 
+/* ---- format.c ---- */
+unsigned int format_count(void);
+struct lba_format format_at(const struct ns *ns, unsigned int i);
+void format_apply(struct ns *ns);
+uint64_t format_memory(const struct ns *ns);
+bool format_is_valid(const struct ns *ns, unsigned int i, uint8_t pi_type);
+uint16_t ns_erase(struct ns *ns);
+void format_prepare(struct cmd *cmd);
+
+/* ---- nsmgmt.c ---- */
+bool ns_is_attached(const struct ns *ns, const struct ctrl *ctrl);
+void ns_free_hosts(struct ns *ns);
+uint64_t ns_unallocated(const struct subsys *s);
+void nsmgmt_prepare(struct cmd *cmd);
+
+/* ---- sanitize.c, firmware.c, security.c, errlog.c ---- */
+void ops_prepare(struct cmd *cmd);
+void ops_cancel(struct subsys *s);
+uint8_t *log_sanitize(const struct subsys *s, size_t *len);
+uint8_t *log_self_test(const struct subsys *s, size_t *len);
+void fw_init(struct subsys *s);
+void fw_free(struct subsys *s);
+void fw_set(struct subsys *s, const char *revision);
+void fw_reset(struct subsys *s);
+void fw_prepare(struct cmd *cmd);
+uint8_t *log_firmware(const struct subsys *s, size_t *len);
+void security_prepare(struct cmd *cmd);
+void errlog_add(struct ctrl *ctrl, const struct cmd *cmd, uint16_t status);
+uint8_t *log_errors(const struct ctrl *ctrl, size_t *len);
+
 /* ---- range.c ---- */
 bool range_hits(const struct range_set *s, uint64_t start, uint64_t n);
 bool range_add(struct range_set *s, uint64_t start, uint64_t n);
@@ -519,11 +602,14 @@ void resv_get_mask(struct cmd *cmd);
 /* ---- subsys.c ---- */
 struct subsys *subsys_new(const char *nqn, char *err, size_t errlen);
 struct subsys *subsys_find(const char *nqn);
+bool subsys_rename(struct subsys *s, const char *nqn, char *err, size_t errlen);
 bool subsys_allows(const struct subsys *s, const char *hostnqn);
 struct ns *ns_add(struct subsys *s, const char *spec, char *err, size_t errlen);
 /* Another namespace takes the NSID of ns, with identifiers of its own. */
 struct ns *ns_remap(struct ns *ns, const char *spec, char *err, size_t errlen);
 void ns_remove(struct ns *ns);
+void ns_new_identity(struct ns *ns);
+void subsys_remove(struct subsys *s);
 uint32_t subsys_nn(const struct subsys *s);
 struct ns *ns_find(const struct subsys *s, uint32_t nsid);
 void subsys_free_all(void);

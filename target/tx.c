@@ -238,7 +238,10 @@ void tx_flush(struct conn *c)
 			c->wait_tail = &c->wait_head;
 		cmd->is_waiting = false;
 		c->in_wait = true;
-		cmd->exec(cmd);
+		if (cmd->status)	/* its namespace was formatted meanwhile */
+			cmd_done(cmd, cmd->status);
+		else
+			cmd->exec(cmd);
 		c->in_wait = false;
 		if (c->state == CONN_DEAD)
 			return;

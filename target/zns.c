@@ -14,9 +14,21 @@ enum {
 	PIREMAP = 1u << 25,
 };
 
-bool zns_init(struct ns *ns, uint64_t zone_blocks, uint64_t cap, uint32_t mar, uint32_t mor)
+void zns_reset(struct ns *ns)
 {
-	uint64_t n = ns->blocks / zone_blocks;
+	struct zns *z = ns->zns;
+
+	z->size = z->bytes >> ns->lbads;
+	z->cap = z->cap_bytes >> ns->lbads;
+	z->nactive = z->nopen = 0;
+	for (uint32_t i = 0; i < z->nzones; i++)
+		z->zones[i] = (struct zone){ .wp = i * z->size, .state = ZONE_EMPTY };
+	ns->blocks = z->nzones * z->size;
+}
+
+bool zns_init(struct ns *ns, uint64_t bytes, uint64_t cap, uint32_t mar, uint32_t mor)
+{
+	uint64_t n = ns->blocks / (bytes >> ns->lbads);
 	struct zns *z;
 
 	if (!n || n > 1 << 20)
@@ -24,17 +36,21 @@ bool zns_init(struct ns *ns, uint64_t zone_blocks, uint64_t cap, uint32_t mar, u
 	z = calloc(1, sizeof(*z) + n * sizeof(z->zones[0]));
 	if (!z)
 		return false;
-	z->size = zone_blocks;
-	z->cap = cap && cap < zone_blocks ? cap : zone_blocks;
+	z->bytes = bytes;
+	z->cap_bytes = cap && cap < bytes ? cap : bytes;
 	z->nzones = (uint32_t)n;
 	z->mar = mar;
 	z->mor = mor;
-	for (uint32_t i = 0; i < z->nzones; i++)
-		z->zones[i] = (struct zone){ .wp = i * zone_blocks, .state = ZONE_EMPTY };
-	ns->blocks = n * zone_blocks;
 	ns->zns = z;
 	ns->special |= NS_ZONED;
+	zns_reset(ns);
 	return true;
+}
+
+/* A command waited while its namespace was formatted: its blocks may be gone. */
+static bool is_gone(const struct ns *ns, uint64_t slba, uint64_t nlb)
+{
+	return slba >= ns->blocks || nlb > ns->blocks - slba;
 }
 
 static uint64_t start_of(const struct zns *z, const struct zone *zone)
@@ -105,6 +121,8 @@ uint16_t zns_check_read(const struct ns *ns, uint64_t slba, uint64_t nlb)
 {
 	const struct zns *z = ns->zns;
 
+	if (is_gone(ns, slba, nlb))
+		return NVME_SC_LBA_RANGE | DNR;
 	for (uint64_t i = slba / z->size; i <= (slba + nlb - 1) / z->size; i++)
 		if (z->zones[i].state == ZONE_OFFLINE)
 			return ZNS_STATUS(NVME_SC_ZNS_OFFLINE);
@@ -128,12 +146,14 @@ uint16_t zns_check_write(const struct ns *ns, uint64_t slba, uint64_t nlb)
 {
 	const struct zns *z = ns->zns;
 	const struct zone *zone = &z->zones[slba / z->size];
-	uint64_t start = start_of(z, zone);
-	uint16_t status = check_state(zone);
+	uint16_t status;
 
+	if (is_gone(ns, slba, nlb))
+		return NVME_SC_LBA_RANGE | DNR;
+	status = check_state(zone);
 	if (status)
 		return status;
-	if (slba + nlb > start + z->cap)
+	if (slba + nlb > start_of(z, zone) + z->cap)
 		return ZNS_STATUS(NVME_SC_ZNS_BOUNDARY_ERROR);
 	return 0;
 }
@@ -227,7 +247,8 @@ static void exec_send(struct cmd *cmd)
 	uint16_t status = 0;
 
 	if (!(sqe_dw(cmd, 13) & SELECT_ALL)) {
-		cmd_done(cmd, act(ns, &z->zones[cmd->slba / z->size], action));
+		cmd_done(cmd, is_gone(ns, cmd->slba, 1) ? NVME_SC_LBA_RANGE | DNR :
+			      act(ns, &z->zones[cmd->slba / z->size], action));
 		return;
 	}
 	if (action == ACT_OPEN)
@@ -261,11 +282,12 @@ static void prepare_send(struct cmd *cmd)
 static void exec_append(struct cmd *cmd)
 {
 	struct ns *ns = cmd->ns;
-	struct zone *zone = &ns->zns->zones[cmd->slba / ns->zns->size];
-	struct pi_args a;
-	uint64_t at = zone->wp;
 	uint16_t status = zns_check_write(ns, cmd->slba, 1);
+	uint64_t at = 0;
+	struct pi_args a;
 
+	if (!status)
+		at = ns->zns->zones[cmd->slba / ns->zns->size].wp;
 	pi_args_of(cmd, &a);
 	a.is_remapped = sqe_dw(cmd, 12) & PIREMAP;
 	a.slba = at;

@@ -16,6 +16,7 @@ struct zone {
 };
 
 struct zns {
+	uint64_t bytes, cap_bytes;	/* of data; size and cap follow from the format */
 	uint64_t size, cap;		/* blocks of a zone, and those that can be written */
 	uint32_t nzones;
 	uint32_t mar, mor;		/* active and open zones, at most; UINT32_MAX: no limit */
@@ -23,8 +24,9 @@ struct zns {
 	struct zone zones[];
 };
 
-/* Zones for ns, whose size is known; false and nothing without memory. */
-bool zns_init(struct ns *ns, uint64_t zone_blocks, uint64_t cap, uint32_t mar, uint32_t mor);
+/* Zones for ns, whose size is known; false: none fits, too many, or no memory. */
+bool zns_init(struct ns *ns, uint64_t bytes, uint64_t cap, uint32_t mar, uint32_t mor);
+void zns_reset(struct ns *ns);		/* all zones are empty, in the format of now */
 uint16_t zns_check_read(const struct ns *ns, uint64_t slba, uint64_t nlb);
 uint16_t zns_check_write(const struct ns *ns, uint64_t slba, uint64_t nlb);
 /* The same, and the zone is opened and its write pointer moves. */

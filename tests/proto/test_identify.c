@@ -231,7 +231,7 @@ static const struct rig_test tests[] = {
 	BAD_NS("lbads_17", ID_NS "set:data8[130]=17", -ENOTSUP, "LBADS"),
 	BAD_NS("lbads_64", ID_NS "set:data8[130]=64", -ENOTSUP, "LBADS"),
 	BAD_NS("metadata", ID_NS "set:data16[128]=8", -ENOTSUP, "metadata"),
-	BAD_NS("flbas", ID_NS "set:data8[26]=5", -EPROTO, "format"),
+	BAD_NS("flbas", ID_NS "set:data8[26]=15", -EPROTO, "format"),
 	BAD_NS("flbas_high", ID_NS "set:data8[25]=63,set:data8[26]=0x61", -EPROTO, "LBADS"),
 	BAD_NS("nsze_0", ID_NS "set:data64[0]=0", -ENODEV, "namespace"),
 	BAD_NS("nsze_max", ID_NS "set:data64[0]=0xffffffffffffffff", -EPROTO, "63 bits"),

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """nvmf-target against hosts that break the rules: usage
 test_target_hostile.py PATH/nvmf-target. Output is TAP."""
+import json
 import os
 import random
 import struct
@@ -96,6 +97,8 @@ def hostile_hosts_get_the_right_termreq():
         broken(lambda: Queue(t.addr))           # --max-conns
         for s in socks:
             s.close()
+        while json.loads(t.control("stats"))["conns"]:
+            pass                                # it has to see the ends first
         Host(t.addr).close()
 
 
@@ -122,6 +125,76 @@ def random_bytes_never_hurt():
                 pass
             h.close()
         exercise(t.addr, rng)
+
+
+IO_OPCODES = (0, 1, 2, 4, 5, 8, 9, 0x0C, 0x0D, 0x0E, 0x11, 0x15, 0x19, 0x79, 0x7A, 0x7D, 0x21, 0x92)
+ADMIN_OPCODES = (2, 6, 8, 9, 0x0A, 0x0D, 0x10, 0x11, 0x14, 0x15, 0x18, 0x80, 0x81, 0x82, 0x84, 0xC1)
+
+
+def odd(rng):
+    """A number where mistakes are."""
+    n = rng.choice((0, 1, 2, 3, 7, 8, 15, 16, 63, 127, 128, 255, 256, 4095, 16383, 65535, 1 << 20,
+                    (1 << 31) - 1, 1 << 31, (1 << 32) - 1))
+    return n if rng.random() < 0.7 else rng.randrange(1 << 32)
+
+
+def any_data(rng, n):
+    """Bytes that are small numbers here and there, as descriptors are."""
+    out = bytearray(rng.randbytes(n)) if rng.random() < 0.3 else bytearray(n)
+    for _ in range(min(n // 4, 12)):
+        struct.pack_into("<I", out, 4 * rng.randrange(n // 4), odd(rng))
+    return bytes(out)
+
+
+@test
+def random_commands_of_every_kind_are_answered():
+    seed = int(os.environ.get("NOF_SEED", "20261124"))
+    rng = random.Random(seed)
+    print(f"# seed {seed}")
+    args = ["--ns=mem:1M,bs=512", "--ns=mem:1M,bs=512,ms=8,pi=1", "--ns=mem:1M,ms=64,pi=2,pif=64",
+            "--ns=mem:1M,zns=64k,mar=3,mor=2", "--ns=mem:1M,bs=512,ms=16,pi=3,pif=32,zns=64k",
+            "--ns=null:1T", "--capacity=16M", "--mdts=4", "--in-capsule=4096", "--r2t-size=4096",
+            "--listen=127.0.0.1:0,ana=1:optimized", "--zasl=2"]
+    with Running(*args) as t:
+        h = q = None
+        for i in range(4000):
+            if not i % 200:
+                if h:
+                    h.close()
+                h = Host(t.addr, cc=rng.choice((0x460061, 0x460061, 0x460001)))
+                q = h.io()
+                q.ioccsz = h.ioccsz
+            is_io = rng.random() < 0.7
+            opc = rng.choice(IO_OPCODES if is_io else ADMIN_OPCODES)
+            cdw = {k: odd(rng) if rng.random() < 0.5 else rng.randrange(4)
+                   for k in (2, 3, 10, 11, 12, 13, 14, 15)}
+            if is_io and rng.random() < 0.8:
+                cdw[11] = 0
+                cdw[12] = rng.randrange(8) | rng.choice((0, 0, rng.randrange(1 << 16) << 16))
+            n = 4 * rng.choice((0, 1, 2, 4, 8, 16, 128, 130, 1024, 1040, 2048)) or 4
+            if is_io and opc in (1, 2, 5, 0x7D) and rng.random() < 0.8:
+                n = ((cdw[12] & 0xFFFF) + 1) * rng.choice((512, 520, 528, 4096, 4104, 4160))
+                n = min(n, 1 << 18)
+            if not is_io and opc in (2, 0x82) and rng.random() < 0.8:
+                cdw[10] = (cdw[10] & 0xFFFF) | (n // 4 - 1) << 16
+                cdw[11] = n if opc == 0x82 else 0
+            if not is_io and opc in (6, 0x0D, 0x15):
+                n = 4096
+            direction = opc & 3
+            kw = {"wdata": any_data(rng, n)} if direction == 1 else {}
+            if direction == 2:
+                kw["rlen"] = n
+            target = q if is_io else h.admin
+            try:
+                target.command(opc, rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 8, 0xFFFFFFFF)), cdw,
+                               check=False, **kw)
+            except ConnectionError:
+                h = Host(t.addr)
+                q = h.io()
+        h.close()
+        h = Host(t.addr)
+        h.admin.identify(1)
+        h.close()
 
 
 @test

@@ -19,7 +19,7 @@ def test(fn):
 
 def eq(got, want, what=""):
     if got != want:
-        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
+        raise AssertionError(f"{what}: got {got!r:.500}, want {want!r:.500}")
 
 
 def status_of(fn, *args, **kw):
