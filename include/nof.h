@@ -990,8 +990,10 @@ NOF_API int nof_security_receive_sync(struct nof_ctrl *ctrl, const struct nof_se
 /* ------------------------------------------------------------------------
  * Namespace
  *
- * Thread: nof_ns_open() the controller's loop's; a namespace that is open never
- * changes, the other calls may come from any thread.
+ * What a namespace is known by and its block size never change while it is open; its
+ * size may, and is what the controllers said last.
+ *
+ * Thread: nof_ns_open() the controller's loop's; the other calls may come from any thread.
  * ------------------------------------------------------------------------ */
 
 /*
@@ -1006,18 +1008,8 @@ NOF_API int nof_ns_open(struct nof_ctrl *ctrl, const char *id, struct nof_ns **n
 			nof_done_fn *done, void *arg);
 NOF_API int nof_ns_open_sync(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns);
 
-/* Frees the snapshot. Its channels must have been closed. NULL is accepted. */
+/* Frees the handle. Its channels must have been closed. NULL is accepted. */
 NOF_API void nof_ns_close(struct nof_ns *ns);
-
-/* How a controller can access a namespace (ANA state of its group). */
-enum nof_ana_state {
-	NOF_ANA_NONE = 0,		/* the controller does not report it: always accessible */
-	NOF_ANA_OPTIMIZED = 1,
-	NOF_ANA_NON_OPTIMIZED = 2,	/* used while no path is optimized */
-	NOF_ANA_INACCESSIBLE = 3,	/* not used, may return */
-	NOF_ANA_PERSISTENT_LOSS = 4,	/* not used, does not return by itself */
-	NOF_ANA_CHANGE = 15,		/* in transition: not used */
-};
 
 enum nof_ns_feature {
 	NOF_NS_WRITE_ZEROES = 1u << 0,
@@ -1078,6 +1070,105 @@ struct nof_ns_info {
 NOF_API int nof_ns_get_info(const struct nof_ns *ns, struct nof_ns_info *info);
 
 /* ------------------------------------------------------------------------
+ * Paths: a namespace through several controllers
+ *
+ * A namespace has a path by the controller it was opened through, and as many as are
+ * added. Its channels hold an I/O queue of every controller. Which path a command takes:
+ * first what ANA says (optimized before non-optimized, no others), then the policy.
+ *
+ * When a path is lost, what was under way by it is sent again: reads at once by another
+ * path, or when one is back; commands that change data not before the time in which the
+ * target may still be executing the lost one (option write_hold); those that would do
+ * something else the second time fail. Requests wait for as long as a path may return, and
+ * for at most ctrl_loss_tmo; see NOF_IO_FAIL_FAST, nof_chan_set_fail_fast(),
+ * nof_chan_cancel() and the option fast_io_fail_tmo for those that do not want to wait.
+ *
+ * A controller that comes back is asked again who the namespace is before any I/O goes
+ * there: another identity, or another block size, and the path is refused (ESTALE).
+ *
+ * Thread: nof_ns_add_path() the new controller's loop's; the others any.
+ * ------------------------------------------------------------------------ */
+
+/* How a controller can access a namespace (ANA state of its group). */
+enum nof_ana_state {
+	NOF_ANA_NONE = 0,		/* the controller does not report it: always accessible */
+	NOF_ANA_OPTIMIZED = 1,
+	NOF_ANA_NON_OPTIMIZED = 2,	/* used while no path is optimized */
+	NOF_ANA_INACCESSIBLE = 3,	/* not used, may return */
+	NOF_ANA_PERSISTENT_LOSS = 4,	/* not used, does not return by itself */
+	NOF_ANA_CHANGE = 15,		/* in transition: not used; when that takes longer than
+					   twice what the controller said, it is reset */
+};
+
+enum nof_path_state {
+	NOF_PATH_CHECKING,	/* live, the namespace is being identified */
+	NOF_PATH_UP,		/* may be used, if its ANA state permits it */
+	NOF_PATH_DOWN,		/* the controller is lost and may come back */
+	NOF_PATH_REFUSED,	/* live, but what it shows is not this namespace: .detail */
+	NOF_PATH_GONE,		/* the controller has failed or was closed: .detail */
+};
+
+struct nof_path_info {
+	size_t size;			/* in, of the first: sizeof the struct */
+	struct nof_ctrl *ctrl;		/* as given; it may have been freed since */
+	char address[300];		/* HOST:PORT as in a URI */
+	enum nof_path_state state;
+	enum nof_ana_state ana;
+	uint32_t ana_group;		/* 0: none */
+	uint32_t nsid;			/* through this controller */
+	bool is_usable;			/* UP, and accessible */
+	bool is_preferred;
+	bool is_pinned;
+	uint32_t inflight;		/* commands under way */
+	uint32_t avg_latency_us;	/* of commands lately, 0: none yet */
+	uint64_t commands;		/* completed */
+	uint64_t bytes;			/* of data of those that succeeded */
+	uint64_t errors;		/* that ended badly; of these … */
+	uint64_t retries;		/* … were sent again, by any path, and of these … */
+	uint64_t failovers;		/* … because of the path */
+	char detail[256];		/* why it is not up; "" = it is */
+};
+
+/*
+ * Adds the path through ctrl, which is live and of the same subsystem: looks there for the
+ * namespace by its UUID, NGUID or EUI64. Channels that are open use it from then on. ENOTUNIQ:
+ * the namespace has no such identifier; ESTALE: the controller does not show it, or another
+ * subsystem's, or with another block size; EEXIST: is a path already, or has the same address
+ * (unless the option duplicate_connect is on); ENOSPC: more than 32.
+ */
+NOF_API int nof_ns_add_path(struct nof_ns *ns, struct nof_ctrl *ctrl, nof_done_fn *done,
+			    void *arg);
+NOF_API int nof_ns_add_path_sync(struct nof_ns *ns, struct nof_ctrl *ctrl);
+
+/*
+ * Removes it: what is under way there is repeated elsewhere by the rules above, or fails
+ * when there is no other path. ENOENT.
+ */
+NOF_API int nof_ns_remove_path(struct nof_ns *ns, struct nof_ctrl *ctrl);
+
+/*
+ * What is known of the paths, in the order in which they were added: writes at most max,
+ * info->size bytes apart, and returns how many there are.
+ */
+NOF_API int nof_ns_get_paths(const struct nof_ns *ns, struct nof_path_info *info, size_t max);
+
+/* The default is the option iopolicy of the first controller. */
+NOF_API int nof_ns_set_iopolicy(struct nof_ns *ns, enum nof_iopolicy policy);
+
+/* Only this path is used, whatever becomes of it; NULL: all. ENOENT. */
+NOF_API int nof_ns_pin_path(struct nof_ns *ns, struct nof_ctrl *ctrl);
+
+/*
+ * Among equally accessible paths this one is used while it can be, and again as soon as it
+ * can be; NULL: none is preferred. ENOENT.
+ */
+NOF_API int nof_ns_set_preferred(struct nof_ns *ns, struct nof_ctrl *ctrl);
+
+/* "optimized", … and "up", …. */
+NOF_API const char *nof_ana_state_name(enum nof_ana_state state);
+NOF_API const char *nof_path_state_name(enum nof_path_state state);
+
+/* ------------------------------------------------------------------------
  * Channel
  *
  * Thread: all calls on a channel, and its callbacks, are of the thread of the loop
@@ -1087,10 +1178,10 @@ NOF_API int nof_ns_get_info(const struct nof_ns *ns, struct nof_ns_info *info);
 
 /*
  * Opens a namespace for I/O on loop (its controller's, or another): connects an
- * I/O queue there, or shares one that the controller already has on that loop
- * once all granted queues are in use. Call it on the thread of loop. *chan is set
- * before done is called with success. Completion errors: as nof_ctrl_connect();
- * ENOSPC when all queues live on other loops.
+ * I/O queue there for each path, or shares one that the controller already has on that
+ * loop once all granted queues are in use. It is open as soon as one path is ready. Call it
+ * on the thread of loop. *chan is set before done is called with success. Completion
+ * errors: as nof_ctrl_connect(); ENOSPC when all queues live on other loops.
  */
 NOF_API int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **chan,
 			  nof_done_fn *done, void *arg);
@@ -1113,6 +1204,25 @@ NOF_API uint16_t nof_chan_get_qid(const struct nof_chan *chan);
 NOF_API uint32_t nof_chan_get_limit(const struct nof_chan *chan);
 NOF_API uint32_t nof_chan_get_inflight(const struct nof_chan *chan);
 
+/*
+ * Calls done when everything that was accepted before has completed; what is accepted
+ * later does not delay it. ENOMEM.
+ */
+NOF_API int nof_chan_drain(struct nof_chan *chan, nof_done_fn *done, void *arg);
+
+/*
+ * Gives up what waits: for a slot, for a path, to be sent again. Those requests complete
+ * with ECANCELED soon (not inside this call), or when the commands of theirs that are with
+ * a controller have ended, which they do by themselves. Returns how many requests.
+ */
+NOF_API int nof_chan_cancel(struct nof_chan *chan);
+
+/*
+ * While on, all requests behave as with NOF_IO_FAIL_FAST; those that wait for a path when it is
+ * switched on fail.
+ */
+NOF_API int nof_chan_set_fail_fast(struct nof_chan *chan, bool is_on);
+
 /* ------------------------------------------------------------------------
  * I/O
  *
@@ -1121,7 +1231,7 @@ NOF_API uint32_t nof_chan_get_inflight(const struct nof_chan *chan);
  * limits and completes once, when all of it is done; when parts fail it reports
  * the first failure. Requests submitted are sent by nof_loop_flush() or at the end
  * of the current process call. Submit errors: EAGAIN (too many open, wait for a
- * completion), ENOTCONN (queue lost), EOPNOTSUPP (the controller cannot), EROFS,
+ * completion), ENOTCONN (no path, and none may return), EOPNOTSUPP (the controller cannot), EROFS,
  * EINVAL, ERANGE.
  *
  * Thread: the channel's loop's.
@@ -1133,6 +1243,8 @@ enum nof_io_flag {
 	NOF_IO_DEALLOCATE = 1u << 2,	/* write zeroes: deallocate if possible (DEAC) */
 	NOF_IO_LBA = 1u << 3,		/* offset, and the length where no buffer is given, count
 					   logical blocks instead of bytes */
+	NOF_IO_FAIL_FAST = 1u << 4,	/* not sent again after a failure, and not kept waiting
+					   for a path */
 	NOF_IO_ATOMIC = 1u << 5,	/* write: EMSGSIZE unless it is one command that is written
 					   all or not at all, also when power fails */
 };

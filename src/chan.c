@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A channel's life: opening (an I/O queue on its loop), loss, closing. Memory goes
- * in a deferred call, because close may be called from the channel's own callbacks.
+ * A channel's life: opening (an I/O queue per path on its loop), closing. Memory goes
+ * in a deferred call, because close may be called from the channel's own callbacks, and
+ * not before the last message about its paths has arrived.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,29 +12,6 @@
 #include "err.h"
 
 enum { EXTRA_IOS = 64 };	/* operations beyond the queue's depth that may wait for a slot */
-
-static void put_queue(struct nof_chan *chan)
-{
-	if (chan->is_put)
-		return;
-	chan->is_put = true;
-	if (chan->path.q)
-		nofi_queue_unwait(chan->path.q, &chan->path.waiter);
-	/* Completes what is in flight, if the queue was ours alone. */
-	nofi_ctrl_queue_put(&chan->path.user);
-}
-
-/* Nothing of it is in flight: what is left is memory. */
-static void chan_end(struct nof_chan *chan)
-{
-	if (chan->is_gone)
-		return;
-	chan->is_gone = true;
-	put_queue(chan);
-	nofi_loop_undefer(chan->loop, &chan->defer);
-	if (!chan->is_awaited)
-		nofi_loop_defer(chan->loop, &chan->defer);
-}
 
 static void free_tables(struct nof_chan *chan)
 {
@@ -45,7 +23,7 @@ static void free_tables(struct nof_chan *chan)
 static int alloc_tables(struct nof_chan *chan, uint32_t depth)
 {
 	chan->limit = depth + EXTRA_IOS;
-	chan->npool = chan->npieces = depth;
+	chan->npool = depth;
 	chan->ios = calloc(chan->limit, sizeof(*chan->ios));
 	chan->pool = calloc(chan->npool, sizeof(*chan->pool));
 	if (!chan->ios || !chan->pool)
@@ -65,62 +43,84 @@ static int alloc_tables(struct nof_chan *chan, uint32_t depth)
 
 static void chan_free(struct nof_chan *chan)
 {
+	nofi_chan_free_paths(chan);
+	/* A message that is on its way needs the rest. */
+	chan->is_orphan = nofi_ns_user_del(chan->ns, &chan->user);
+	if (chan->is_orphan)
+		return;
 	nofi_ns_unref(chan->ns);
 	free_tables(chan);
 	free(chan);
+}
+
+/* Nothing of it is in flight: what is left is memory. */
+static void chan_end(struct nof_chan *chan)
+{
+	if (chan->is_gone)
+		return;
+	chan->is_gone = true;
+	/* One of them may be on the stack: their memory goes with the channel's. */
+	for (uint32_t i = 0; i < chan->nways; i++)
+		nofi_cpath_put(nofi_cpath_of(chan->ways[i]));
+	nofi_timer_disarm(chan->loop, &chan->hold_timer);
+	nofi_timer_disarm(chan->loop, &chan->wait_timer);
+	nofi_loop_undefer(chan->loop, &chan->defer);
+	nofi_io_tell_drained(chan);
+	if (!chan->is_awaited)
+		nofi_loop_defer(chan->loop, &chan->defer);
 }
 
 static void on_defer(struct nofi_defer *d)
 {
 	struct nof_chan *chan = (struct nof_chan *)((char *)d - offsetof(struct nof_chan, defer));
 
-	if (chan->is_gone)
+	if (chan->is_gone) {
 		chan_free(chan);
-	else
-		nofi_io_run_instant(chan, false);
+		return;
+	}
+	nofi_chan_reap_paths(chan);
+	if (chan->needs_pump)
+		nofi_io_pump(chan);
+	nofi_io_run_instant(chan, false);
+	if (!chan->is_gone)
+		nofi_io_tell_drained(chan);
 }
 
-static void on_room(struct nofi_waiter *w)
+/* Also called while the loop is at rest, when a controller is freed. */
+static void on_changed(struct nofi_ns_user *u)
 {
-	struct nofi_cpath *cp = (void *)((char *)w - offsetof(struct nofi_cpath, waiter));
+	struct nof_chan *chan = (struct nof_chan *)((char *)u - offsetof(struct nof_chan, user));
+	bool was;
 
-	nofi_io_pump(cp->chan);
+	if (chan->is_orphan) {
+		chan_free(chan);
+		return;
+	}
+	if (chan->is_closing || chan->is_gone)
+		return;
+	was = nofi_loop_enter(chan->loop);
+	nofi_chan_look(chan);
+	nofi_loop_leave(chan->loop, was);
 }
 
-static struct nof_chan *of_user(struct nofi_ioq_user *u)
+void nofi_chan_opened(struct nof_chan *chan, uint16_t qid, const struct nofi_err *err)
 {
-	return ((struct nofi_cpath *)((char *)u - offsetof(struct nofi_cpath, user)))->chan;
-}
-
-static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
-{
-	struct nof_chan *chan = of_user(u);
-	struct nof_completion c = { .error = err ? err->code : 0, .detail = err ? err->text : "" };
+	struct nof_completion c = { .error = err ? err->code : 0, .qid = qid, .detail = "" };
 	nof_done_fn *done = chan->done;
 	void *arg = chan->arg;
+	struct nofi_err copy;
 
 	chan->done = NULL;
 	if (err) {
-		/* err may live in what is put */
-		struct nofi_err copy = *err;
-
+		copy = *err;
 		c.detail = copy.text;
 		chan_end(chan);
-		nofi_loop_count_done(chan->loop);
-		done(arg, &c);
-		return;
+	} else {
+		chan->is_open = true;
+		*chan->out = chan;
 	}
-	chan->path.q = u->ioq->q;
-	chan->path.qid = c.qid = nofi_queue_qid(chan->path.q);
-	chan->is_open = true;
-	*chan->out = chan;
 	nofi_loop_count_done(chan->loop);
 	done(arg, &c);
-}
-
-static void on_dead(struct nofi_ioq_user *u, const struct nofi_err *err)
-{
-	nofi_io_fail_pending(of_user(u), err->code, err->text);
 }
 
 int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **out,
@@ -128,35 +128,42 @@ int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **ou
 {
 	struct nof_chan *chan;
 	struct nofi_err err;
-	int r;
+	uint32_t depth = 0;
 
 	if (!ns || !loop || !out || !done)
 		return nofi_fail(-EINVAL, "nof_chan_open: a NULL argument was given");
+	pthread_mutex_lock(&ns->lock);
+	for (struct nofi_path *p = ns->paths; p; p = p->next)
+		depth = p->depth > depth ? p->depth : depth;
+	pthread_mutex_unlock(&ns->lock);
 	chan = calloc(1, sizeof(*chan));
 	if (!chan)
 		return nofi_fail(-ENOMEM, "nof_chan_open: out of memory");
-	if (alloc_tables(chan, nofi_ctrl_queue_entries(ns->ctrl) - 1) < 0) {
+	if (alloc_tables(chan, depth ? depth : 1) < 0) {
 		free_tables(chan);
 		free(chan);
 		return nofi_fail(-ENOMEM, "nof_chan_open: out of memory");
 	}
 	chan->loop = loop;
 	chan->ns = nofi_ns_ref(ns);
-	chan->id = chan->path.id = ns->id;
-	chan->pend_tail = &chan->pend_head;
-	chan->instant_tail = &chan->instant_head;
 	chan->defer.fn = on_defer;
-	chan->path.chan = chan;
-	chan->path.waiter.fn = on_room;
-	chan->path.user.ready = on_ready;
-	chan->path.user.dead = on_dead;
+	chan->user.loop = loop;
+	chan->user.changed = on_changed;
 	chan->out = out;
 	chan->done = done;
 	chan->arg = arg;
-	r = nofi_ctrl_queue_get(ns->ctrl, loop, &chan->path.user, &err);
-	if (r < 0) {
+	nofi_io_wait_init(chan);
+	nofi_ns_user_add(ns, &chan->user);
+	if (!nofi_chan_look(chan)) {
+		nofi_chan_reselect(chan);
+		err = chan->why;
+		/* Only what a queue was refused for is an error of its own. */
+		if (!nofi_chan_has_live(chan))
+			err.code = -ENOTCONN;
+		chan->is_gone = true;
+		nofi_loop_undefer(loop, &chan->defer);
 		chan_free(chan);
-		return nofi_fail(r, "nof_chan_open: %s", err.text);
+		return nofi_fail(err.code, "nof_chan_open: %s", err.text);
 	}
 	return 0;
 }
@@ -166,43 +173,50 @@ void nofi_chan_drained(struct nof_chan *chan)
 	chan_end(chan);
 }
 
-static bool is_shared(const struct nof_chan *chan)
-{
-	const struct nofi_ioq_user *u = &chan->path.user;
-
-	return u->ioq && (u->ioq->users != u || u->next);
-}
-
 void nofi_chan_abort(struct nof_chan *chan, const struct nofi_err *why)
 {
 	bool was = nofi_loop_enter(chan->loop);
 
-	if (chan->path.q)
-		nofi_queue_kill(chan->path.q, why);
+	chan->is_broken = true;
+	for (uint32_t i = 0; i < chan->nways; i++) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
+
+		if (cp->q)
+			nofi_queue_kill(cp->q, why);
+	}
+	nofi_io_fail_waiting(chan, why->code, why->text);
 	nofi_io_run_instant(chan, true);
 	nofi_loop_leave(chan->loop, was);
 }
 
+/* Closing a connection completes what is on it; the last one ends the channel. */
+static void put_own_queues(struct nof_chan *chan)
+{
+	for (uint32_t i = 0; i < chan->nways && !chan->is_gone; i++) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
+
+		if (!nofi_cpath_is_shared(cp))
+			nofi_cpath_put(cp);
+	}
+}
+
 void nof_chan_close(struct nof_chan *chan)
 {
-	bool was, is_over = true;
+	bool was;
 
 	if (!chan || chan->is_closing)
 		return;
 	was = nofi_loop_enter(chan->loop);
 	chan->is_closing = true;
 	/* Static text: of what is half on its way it is told later. */
-	nofi_io_fail_pending(chan, -ECANCELED, "canceled: the channel was closed");
+	nofi_io_fail_waiting(chan, -ECANCELED, "canceled: the channel was closed");
 	nofi_io_run_instant(chan, true);
+	if (chan->inflight)
+		put_own_queues(chan);
 	if (!chan->inflight)
 		chan_end(chan);
-	else if (!is_shared(chan))
-		/* Closing the connection completes the rest; the last one ends the channel. */
-		put_queue(chan);
-	else
-		is_over = false;
 	nofi_loop_leave(chan->loop, was);
-	if (is_over)
+	if (chan->is_gone)
 		return;
 	/*
 	 * Others use the connection: their commands must not suffer, and ours may not be
@@ -229,9 +243,19 @@ struct nof_loop *nof_chan_get_loop(const struct nof_chan *chan)
 	return chan ? chan->loop : NULL;
 }
 
+/* Of the path that comes first. */
+static const struct nofi_cpath *first(const struct nof_chan *chan)
+{
+	if (!chan->nways)
+		return NULL;
+	return nofi_cpath_of(chan->ways[chan->nactive ? chan->active[0] : 0]);
+}
+
 uint16_t nof_chan_get_qid(const struct nof_chan *chan)
 {
-	return chan ? chan->path.qid : 0;
+	const struct nofi_cpath *cp = chan ? first(chan) : NULL;
+
+	return cp ? cp->qid : 0;
 }
 
 uint32_t nof_chan_get_limit(const struct nof_chan *chan)
@@ -246,10 +270,11 @@ uint32_t nof_chan_get_inflight(const struct nof_chan *chan)
 
 int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t)
 {
+	const struct nofi_cpath *cp = chan ? first(chan) : NULL;
 	int r;
 
 	if (!chan || !t || t->size < sizeof(t->size))
 		return nofi_fail(-EINVAL, "nof_chan_get_transport: set t->size to sizeof(*t)");
-	r = chan->path.q ? nofi_transport_fill(chan->path.q, t) : -ENOTCONN;
+	r = cp && cp->q ? nofi_transport_fill(cp->q, t) : -ENOTCONN;
 	return r < 0 ? nofi_fail(r, "nof_chan_get_transport: the connection is down") : 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A channel and its requests. io.c makes requests of calls, io_send.c sends them as
- * commands, chan.c is the channel's life, sync.c the waiting helpers.
+ * commands, io_wait.c keeps what cannot be sent now, chan_paths.c knows the ways, chan.c
+ * is the channel's life, sync.c the waiting helpers.
  */
 #ifndef NOF_CHAN_H
 #define NOF_CHAN_H
@@ -11,31 +12,51 @@
 
 #include "ctrl/ctrl.h"
 #include "ctrl/ns.h"
+#include "ctrl/path.h"
 #include "io.h"
 #include "nof.h"
 
 struct nof_io;
 struct nofi_cpath;
 
+/* How a piece ended that was decided upon when its mate has ended, too. */
+struct nofi_verdict {
+	enum nofi_retry what;
+	uint64_t wait_ns;
+};
+
 /*
  * One command: all that is needed to send it, and to send it again. A request owns the first of
  * its pieces, further ones come from the channel's pool: no I/O allocates.
+ *
+ *	cut ─► sent ─► done
+ *	         ▲ └─► held (until its time has come) ─┐
+ *	         └──── again (no way has room) ◄──────┘
  */
 struct nofi_piece {
-	struct nofi_piece *next;	/* the pool's free list */
+	struct nofi_piece *next;	/* pool, again or held list */
 	struct nof_io *io;		/* whose it is */
 	struct nofi_cpath *path;	/* where it was sent */
 	struct nofi_piece *mate;	/* second of a fused pair; NULL: none */
 	const struct iovec *iov;	/* its data: from the byte iov_off of this element on */
 	size_t iov_off;
+	uint64_t sent_ns;		/* when; or while it is held, until when */
 	uint32_t length;		/* bytes of data, 0: none */
 	uint8_t opcode;
 	uint8_t dir;			/* enum nofi_dir */
-	bool is_raw;			/* fields from fuse on mean something; else they are 0 */
+	uint8_t class;			/* enum nofi_io_class */
+	uint8_t tries;			/* how often it was sent */
 	uint32_t cdw[6];		/* CDW10 to CDW15; the last three 0 unless raw */
+	bool is_raw;			/* fields from fuse on mean something; else they are 0 */
 	uint8_t fuse;			/* FUSE bits of the SQE's flags */
 	uint32_t nsid;			/* 0: the path's */
 	uint32_t cdw2, cdw3;
+	struct nofi_cpath *avoid;	/* rather not there: only compared; NULL: anywhere */
+	struct nofi_verdict verdict;	/* of a fused one */
+};
+
+struct nofi_pieces {
+	struct nofi_piece *head, **tail;
 };
 
 /*
@@ -43,7 +64,7 @@ struct nofi_piece {
  * from its channel's table, so that no I/O allocates.
  */
 struct nof_io {
-	struct nof_io *next;		/* free list, or pending list */
+	struct nof_io *next;		/* free list, pending list or instant list */
 	struct nof_chan *chan;
 	nof_done_fn *done;
 	void *arg;
@@ -55,11 +76,16 @@ struct nof_io {
 	uint32_t cdw12;			/* FUA, LR, DEAC */
 	int error;			/* of the first command that failed */
 	uint16_t status;
+	uint16_t qid;			/* of the queue that carried the last command */
 	uint8_t opcode;
 	bool is_pending;		/* in the channel's pending list: left is not 0 */
 	bool is_first_used;		/* first is one of the pieces */
 	bool is_serial;			/* one piece at a time: they share the scratch */
 	bool is_raw;			/* first (and its mate) were filled by the submitter */
+	bool is_fail_fast;		/* NOF_IO_FAIL_FAST */
+	bool is_atomic;			/* NOF_IO_ATOMIC: is not cut */
+	uint8_t fused_left;		/* of two, those that have not ended */
+	bool is_epoch;			/* of the two that nof_chan_drain() tells apart */
 	const char *name;		/* for the sentence, static */
 	const char *detail;		/* of a transport error: static, or the channel's why */
 	uint64_t result;
@@ -72,44 +98,93 @@ struct nof_io {
 
 /* A channel's way to its namespace: an I/O queue of one controller, on the channel's loop. */
 struct nofi_cpath {
+	struct nofi_way way;		/* first: policies see this of it */
 	struct nof_chan *chan;
-	struct nofi_ioq_user user;	/* its share of an I/O queue */
-	struct nofi_queue *q;		/* user.ioq->q, once open */
-	uint16_t qid;			/* of q */
+	struct nofi_path *path;		/* holds a reference */
+	struct nofi_ioq_user user;	/* its share of an I/O queue; nothing is held while idle */
+	struct nofi_queue *q;		/* user.ioq->q while ready, else NULL */
 	struct nofi_waiter waiter;	/* for a slot */
+	uint16_t qid;			/* of q, now or last */
+	bool wants_queue;		/* there is a new association */
+	bool is_opening;		/* its queue is being connected */
+	bool is_dying;			/* q is dead, its commands are being completed */
+	/* As it was told last. */
+	enum nofi_path_state state;
+	uint32_t gen;			/* association in which a queue was asked for */
+	bool is_removed;		/* of the namespace: goes when nothing is in flight */
+	bool is_final;			/* does not return by itself, as far as is known here */
+	bool is_ana_stale;
+	uint32_t fails;			/* queues that could not be connected, in a row */
 	struct nofi_ns_ident id;	/* the namespace through it: NSID, limits */
-	uint32_t inflight;		/* commands sent and not answered */
+	uint64_t hold_ns;
+	uint16_t crdt[3];
+	uint32_t max_transfer;
+	uint32_t max_retries;
+	struct nofi_err err;		/* why it cannot be used */
+	struct nofi_path_stats stats;
+};
+
+/* One nof_chan_drain() under way. */
+struct nofi_drain {
+	struct nofi_drain *next;
+	nof_done_fn *done;
+	void *arg;
 };
 
 struct nof_chan {
 	struct nof_ns *ns;		/* referenced */
 	struct nof_loop *loop;
-	struct nofi_cpath path;
+	struct nofi_ns_user user;	/* hears of changes of paths */
 	struct nofi_ns_ident id;	/* the namespace as this channel's thread knows it */
+
+	/* Paths: the ways of cpaths, in their order. */
+	struct nofi_way *ways[NOFI_PATHS_MAX];
+	uint32_t nways;
+	struct nofi_cpath *only;	/* the one active way; NULL: none, or several */
+	uint8_t active[NOFI_PATHS_MAX];	/* indexes of ways that come into question */
+	uint32_t nactive;
+	uint32_t turn;			/* memory of the policy */
+	enum nof_iopolicy iopolicy;
+	bool is_accepting;		/* a way is active, or may become so: requests may wait */
+	bool is_expired;		/* they waited for too long: none, until a way is active */
+	bool is_fail_fast;		/* nof_chan_set_fail_fast() */
+	bool is_broken;			/* its loop's engine failed: nothing is tried again */
+
+	/* Requests and pieces. */
 	struct nof_io *ios;		/* [limit] */
 	struct nof_io *free;		/* those not in use */
 	struct nofi_piece *pool;	/* [npool] */
 	struct nofi_piece *pieces;	/* those not in use */
 	uint32_t npool;
-	uint32_t npieces;		/* how many are free */
 	bool is_short;			/* a request waits for a piece */
+	bool needs_pump;		/* the deferred call has to send what waits */
+	struct nofi_pieces again;	/* may be sent again as soon as there is a way with room */
+	struct nofi_pieces held;	/* not before their time */
+	struct nofi_timer hold_timer;	/* the first of them */
+	struct nofi_timer wait_timer;	/* bounds the time without an active way */
 	struct nof_io *pend_head, **pend_tail;	/* have commands that found no slot */
 	struct nof_io *instant_head, **instant_tail;	/* complete without a command, in the
 							   deferred call */
 	uint32_t instants;		/* how many */
-	struct nofi_defer defer;	/* instant completions, opening, the end */
+	struct nofi_defer defer;	/* instant completions, pumping, the end */
 	uint32_t limit;
 	uint32_t inflight;		/* operations not completed */
+	uint32_t epoch_inflight[2];	/* of these, those of each epoch */
+	bool is_epoch;			/* of new ones */
+	struct nofi_drain *drains;	/* wait for the other epoch to end */
+	struct nofi_drain *drains_next;	/* wait for that, and for the present one */
+	struct nofi_drain *drained;	/* over; told in the deferred call */
+
 	bool is_open;			/* ready was told */
 	bool is_closing;		/* close was called; goes when nothing is in flight */
-	bool is_put;			/* its share of the queue was given back */
 	bool is_gone;			/* only its memory is left, until the deferred call */
 	bool is_awaited;		/* nof_chan_close() waits for is_gone and frees it */
+	bool is_orphan;			/* freed when the last message has arrived */
 	struct nof_chan **out;		/* of the open under way */
 	nof_done_fn *done;
 	void *arg;
 	struct nofi_err why;		/* what detail of a failed request points to that is still
-					   under way */
+					   under way; why no way is left */
 };
 
 /* io.c: is it on the namespace, and writable? −ERANGE, −EROFS as the public call's failure. */
@@ -130,22 +205,75 @@ int nofi_io_compare_pi(struct nof_chan *chan, const struct iovec *iov, int iovcn
 int nofi_io_fused_pi(struct nof_chan *chan, struct nofi_io_cmd *cmp, const struct nofi_io_cmd *wr,
 		     uint64_t slba, uint32_t blocks, nof_done_fn *done, void *arg);
 
+static inline struct nofi_cpath *nofi_cpath_of(struct nofi_way *w)
+{
+	return (struct nofi_cpath *)w;
+}
+
+/* ---- chan_paths.c: the ways ---- */
+
+/*
+ * Learns what the paths are now, and asks for queues. Returns how many queues are being
+ * connected; with none, chan->why says why.
+ */
+uint32_t nofi_chan_look(struct nof_chan *chan);
+/* Which ways come into question, and whether requests may wait for one. */
+void nofi_chan_reselect(struct nof_chan *chan);
+/* A command of cp ended because its queue is dead. */
+void nofi_cpath_lost(struct nofi_cpath *cp, int code, const char *why);
+/* An answer said that the ANA state is not what we believed. */
+void nofi_cpath_stale(struct nofi_cpath *cp);
+/* Whether another way than cp could be used now. */
+struct nofi_cpath *nofi_chan_other(struct nof_chan *chan, const struct nofi_cpath *cp);
+/* Whether a controller is live and has the namespace. */
+bool nofi_chan_has_live(const struct nof_chan *chan);
+/* Gives the queue back; what is in flight on it alone completes before this returns. */
+void nofi_cpath_put(struct nofi_cpath *cp);
+bool nofi_cpath_is_shared(const struct nofi_cpath *cp);
+void nofi_chan_free_paths(struct nof_chan *chan);
+/* Frees those that were removed and are not in use. */
+void nofi_chan_reap_paths(struct nof_chan *chan);
+
+/* ---- chan.c ---- */
+
+/* The first queue is ready (err NULL), or none will be. */
+void nofi_chan_opened(struct nof_chan *chan, uint16_t qid, const struct nofi_err *err);
+/* Runs the deferred call soon. */
+void nofi_chan_kick(struct nof_chan *chan);
+
+/* ---- io_wait.c: what waits ---- */
+
+void nofi_pieces_init(struct nofi_pieces *l);
+void nofi_pieces_add(struct nofi_pieces *l, struct nofi_piece *p);
+/* p will be sent again, not before so long from now. */
+void nofi_io_again(struct nofi_piece *p, uint64_t wait_ns);
+/* The same as nofi_io_end(), but its callback comes in the deferred call. */
+void nofi_io_cancel(struct nof_io *io, int code, const char *why);
+/* Takes the pieces of a request out that are not on their way. */
+void nofi_io_unwait(struct nof_io *io);
+/* Fails everything that waits. */
+void nofi_io_fail_waiting(struct nof_chan *chan, int code, const char *why);
+/* There is nothing to wait for: fails it with chan->why. */
+void nofi_io_no_way(struct nof_chan *chan);
+void nofi_io_wait_init(struct nof_chan *chan);
+/* The last operation of an epoch completed. */
+void nofi_io_epoch_over(struct nof_chan *chan);
+void nofi_io_tell_drained(struct nof_chan *chan);
+
 /*
  * io_send.c: from requests to commands and back. A request from nofi_io_get() is either
  * submitted, or completed by nofi_io_instant(), or given back.
  */
-int nofi_io_get(struct nof_chan *chan, const char *name, nof_done_fn *done, void *arg,
-		struct nof_io **out);
+int nofi_io_get(struct nof_chan *chan, const char *name, uint32_t flags, nof_done_fn *done,
+		void *arg, struct nof_io **out);
 void nofi_io_put(struct nof_io *io);
 void nofi_io_submit(struct nof_io *io);
 void nofi_io_instant(struct nof_io *io);
 /* Submits what is pending as far as there are slots. */
 void nofi_io_pump(struct nof_chan *chan);
-/*
- * Fails what is pending: the queue is lost. why has to last until commands of these requests that
- * are under way have completed.
- */
-void nofi_io_fail_pending(struct nof_chan *chan, int code, const char *why);
+/* Ends a request that is in no list, if no piece of it is left. */
+void nofi_io_end(struct nof_io *io, int code, uint16_t status, const char *why);
+void nofi_piece_put(struct nofi_piece *p);
 /* Completes what needed no command; all: also what is added meanwhile. */
 void nofi_io_run_instant(struct nof_chan *chan, bool all);
 /* Gives the connection up: everything open on the channel completes before it returns. */

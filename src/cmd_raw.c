@@ -28,7 +28,7 @@ void nofi_io_put_prinfo(struct nofi_io_cmd *cmd, const struct nofi_ns_ident *ns,
 int nofi_io_nothing(struct nof_chan *chan, const char *name, nof_done_fn *done, void *arg)
 {
 	struct nof_io *io;
-	int r = nofi_io_get(chan, name, done, arg, &io);
+	int r = nofi_io_get(chan, name, 0, done, arg, &io);
 
 	if (r < 0)
 		return r;

@@ -28,10 +28,10 @@ static const char *op_name(enum nofi_opcode opcode)
 }
 
 /* A request with everything but data and position. */
-static int get_io(struct nof_chan *chan, enum nofi_opcode opcode, nof_done_fn *done, void *arg,
-		  struct nof_io **out)
+static int get_io(struct nof_chan *chan, enum nofi_opcode opcode, uint32_t flags,
+		  nof_done_fn *done, void *arg, struct nof_io **out)
 {
-	int r = nofi_io_get(chan, op_name(opcode), done, arg, out);
+	int r = nofi_io_get(chan, op_name(opcode), flags, done, arg, out);
 
 	if (r == 0)
 		(*out)->opcode = opcode;
@@ -70,7 +70,7 @@ static int check_range(const struct nofi_ns_ident *ns, enum nofi_opcode opcode, 
 {
 	uint64_t mask = (1ull << ns->lba_shift) - 1;
 	bool is_lba = flags & NOF_IO_LBA;
-	uint32_t unknown = flags & ~known_flags(opcode);
+	uint32_t unknown = flags & ~(known_flags(opcode) | NOF_IO_FAIL_FAST);
 
 	if (unknown)
 		return nofi_fail(-EINVAL, "%s: flags %#x are not defined for it", op_name(opcode),
@@ -144,7 +144,7 @@ static int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf
 	struct nof_io *io;
 	int r;
 
-	r = get_io(chan, opcode, done, arg, &io);
+	r = get_io(chan, opcode, flags, done, arg, &io);
 	if (r < 0)
 		return r;
 	if (len && !iov && !buf)
@@ -165,6 +165,7 @@ static int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf
 	}
 	set_place(io, slba, blocks);
 	io->cdw12 = cdw12_of(flags);
+	io->is_atomic = flags & NOF_IO_ATOMIC;
 	/* A zone is written in order. */
 	io->is_serial = chan->id.zone_size && opcode == NOFI_OP_WRITE;
 	io->iov_off = 0;
@@ -245,7 +246,7 @@ int nof_comparev(struct nof_chan *chan, const struct iovec *iov, int iovcnt, uin
 int nof_flush(struct nof_chan *chan, nof_done_fn *done, void *arg)
 {
 	struct nof_io *io;
-	int r = get_io(chan, NOFI_OP_FLUSH, done, arg, &io);
+	int r = get_io(chan, NOFI_OP_FLUSH, 0, done, arg, &io);
 
 	if (r < 0)
 		return r;
@@ -268,7 +269,7 @@ static int submit_range(struct nof_chan *chan, enum nofi_opcode opcode, uint64_t
 	struct nof_io *io;
 	int r;
 
-	r = get_io(chan, opcode, done, arg, &io);
+	r = get_io(chan, opcode, flags, done, arg, &io);
 	if (r < 0)
 		return r;
 	if (!(chan->id.features & feature))

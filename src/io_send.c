@@ -35,15 +35,16 @@ static struct nofi_piece *piece_get(struct nof_io *io)
 	if (io->is_first_used) {
 		p = chan->pieces;
 		chan->pieces = p->next;
-		chan->npieces--;
 		p->io = io;
 	}
 	io->is_first_used = true;
 	io->pieces++;
+	p->tries = 0;
+	p->avoid = NULL;
 	return p;
 }
 
-static void piece_put(struct nofi_piece *p)
+void nofi_piece_put(struct nofi_piece *p)
 {
 	struct nof_io *io = p->io;
 	struct nof_chan *chan = io->chan;
@@ -62,7 +63,6 @@ static void piece_put(struct nofi_piece *p)
 	}
 	p->next = chan->pieces;
 	chan->pieces = p;
-	chan->npieces++;
 }
 
 /* ---- completion ---- */
@@ -96,13 +96,15 @@ void nofi_io_put(struct nof_io *io)
 	io->next = chan->free;
 	chan->free = io;
 	chan->inflight--;
+	if (!--chan->epoch_inflight[io->is_epoch] && chan->drains)
+		nofi_io_epoch_over(chan);
 }
 
 static void complete(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
 	struct nof_completion c = { .error = io->error, .status = io->status,
-				    .qid = chan->path.qid, .result = io->result, .detail = "" };
+				    .qid = io->qid, .result = io->result, .detail = "" };
 	nof_done_fn *done = io->done;
 	void *arg = io->arg;
 	char text[640];
@@ -131,6 +133,17 @@ static void unpend(struct nof_io *io)
 	io->is_pending = false;
 }
 
+/* Where detail lies may be gone before the last piece is over. */
+static void keep_detail(struct nof_io *io)
+{
+	struct nof_chan *chan = io->chan;
+
+	if (io->status || !io->error || io->detail == chan->why.text)
+		return;
+	nofi_err_set(&chan->why, io->error, "%s", io->detail);
+	io->detail = chan->why.text;
+}
+
 static void record(struct nof_io *io, int error, uint16_t status, const char *detail)
 {
 	/* The other command of a fused pair has the reason. */
@@ -142,36 +155,31 @@ static void record(struct nof_io *io, int error, uint16_t status, const char *de
 	/* Filled, and not sent. */
 	if (io->is_raw && io->left) {
 		if (io->first.mate)
-			piece_put(io->first.mate);
-		piece_put(&io->first);
+			nofi_piece_put(io->first.mate);
+		nofi_piece_put(&io->first);
 	}
 	/* The rest need not be tried: the request has failed. */
 	io->left = 0;
 	unpend(io);
+	if (io->pieces)
+		nofi_io_unwait(io);
 }
 
-/* Where detail lies may be gone before the last piece is over. */
-static void keep_detail(struct nof_io *io)
+void nofi_io_end(struct nof_io *io, int code, uint16_t status, const char *why)
 {
-	struct nof_chan *chan = io->chan;
-
-	if (!io->pieces || io->status || io->detail == chan->why.text)
-		return;
-	nofi_err_set(&chan->why, io->error, "%s", io->detail);
-	io->detail = chan->why.text;
+	record(io, code, status, why);
+	if (io->pieces)
+		keep_detail(io);
+	else
+		complete(io);
 }
 
-void nofi_io_fail_pending(struct nof_chan *chan, int code, const char *why)
+void nofi_io_cancel(struct nof_io *io, int code, const char *why)
 {
-	struct nof_io *io;
-
-	while ((io = chan->pend_head)) {
-		record(io, code, 0, why);
-		if (io->pieces)
-			keep_detail(io);
-		else
-			complete(io);
-	}
+	record(io, code, 0, why);
+	keep_detail(io);
+	if (!io->pieces)
+		nofi_io_instant(io);
 }
 
 void nofi_io_instant(struct nof_io *io)
@@ -280,6 +288,8 @@ static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_
 	uint32_t blocks;
 
 	p->opcode = io->opcode;
+	p->class = io->opcode == NOFI_OP_WRITE || io->opcode == NOFI_OP_WRITE_ZEROES ||
+		   io->opcode == NOFI_OP_DSM ? NOFI_IO_WRITE : NOFI_IO_IDEMPOTENT;
 	if (io->opcode == NOFI_OP_FLUSH) {
 		p->cdw[0] = p->cdw[1] = p->cdw[2] = 0;
 		p->length = 0;
@@ -312,9 +322,52 @@ static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_
 		advance(io, p->length);
 }
 
-/* ---- commands ---- */
+/* ---- commands that ended ---- */
 
-static void failed(struct nof_io *io, const struct nofi_cpl *cpl)
+static struct nofi_retry_out decide(struct nofi_piece *p, const struct nofi_cpl *cpl)
+{
+	struct nof_io *io = p->io;
+	struct nof_chan *chan = io->chan;
+	struct nofi_cpath *cp = p->path;
+	bool is_dead = !cp->q || !nofi_queue_is_ready(cp->q);
+	struct nofi_retry_in in = {
+		.status = cpl->status,
+		.class = (enum nofi_io_class)p->class,
+		.is_fail_fast = chan->is_fail_fast || io->is_fail_fast || chan->is_closing ||
+				chan->is_broken || io->error,
+		.sent = p->tries,
+		.max_retries = cp->max_retries,
+		.hold_ns = cp->hold_ns,
+	};
+	struct nofi_retry_out out;
+
+	in.end = !cpl->error ? NOFI_END_STATUS : cpl->is_unsent ? NOFI_END_UNSENT :
+		 is_dead ? NOFI_END_LOST : NOFI_END_DATA;
+	if (is_dead)
+		nofi_cpath_lost(cp, cpl->error ? cpl->error : -ECONNRESET, cpl->detail);
+	if (cpl->is_unsent)
+		p->tries--;
+	in.has_other = nofi_chan_other(chan, cp);
+	memcpy(in.crdt, cp->crdt, sizeof(in.crdt));
+	out = nofi_retry_decide(&in);
+	if (out.is_ana)
+		nofi_cpath_stale(cp);
+	/* There is nothing to wait for. */
+	if (!chan->is_accepting)
+		out.what = NOFI_RETRY_COMPLETE;
+	if (out.what == NOFI_RETRY_OTHER)
+		p->avoid = cp;
+	return out;
+}
+
+static void count_retry(const struct nofi_piece *p, enum nofi_retry what)
+{
+	nofi_count(p->path->stats.retries, 1);
+	if (what == NOFI_RETRY_OTHER)
+		nofi_count(p->path->stats.failovers, 1);
+}
+
+static void fail(struct nof_io *io, const struct nofi_cpl *cpl)
 {
 	if (cpl->error)
 		record(io, cpl->error, 0, cpl->detail);
@@ -322,20 +375,13 @@ static void failed(struct nof_io *io, const struct nofi_cpl *cpl)
 		record(io, nof_status_errno(cpl->status), cpl->status, "");
 }
 
-static void on_command(void *arg, const struct nofi_cpl *cpl)
+/* The request may be over now. */
+static void settle(struct nof_io *io)
 {
-	struct nofi_piece *p = arg;
-	struct nof_io *io = p->io;
 	struct nof_chan *chan = io->chan;
 
-	p->path->inflight--;
-	io->result = cpl->result;
-	if (cpl->error || cpl->status)
-		failed(io, cpl);
-	piece_put(p);
 	if (io->pieces) {
-		if (io->error)
-			keep_detail(io);
+		keep_detail(io);
 	} else if (!io->left) {
 		complete(io);
 	} else if (io->is_serial) {
@@ -345,6 +391,94 @@ static void on_command(void *arg, const struct nofi_cpl *cpl)
 	if (chan->is_short)
 		nofi_io_pump(chan);
 }
+
+/* Both are sent again, or none: what becomes of the pair is decided when both have ended. */
+static void fused_ended(struct nofi_piece *p, const struct nofi_cpl *cpl)
+{
+	struct nof_io *io = p->io;
+	struct nofi_piece *a = &io->first, *b = a->mate, *k[] = { a, b };
+	struct nofi_retry_out out = { NOFI_RETRY_COMPLETE, 0, false };
+	bool is_bad = cpl->error || cpl->status;
+
+	p->verdict = (struct nofi_verdict){ NOFI_RETRY_COMPLETE, 0 };
+	if (is_bad && (cpl->status & STATUS_CODE) != STATUS_FAILED_FUSED)
+		out = decide(p, cpl);
+	p->verdict.what = out.what;
+	p->verdict.wait_ns = out.wait_ns;
+	if (is_bad && out.what == NOFI_RETRY_COMPLETE) {
+		fail(io, cpl);
+		keep_detail(io);
+	}
+	if (--io->fused_left)
+		return;
+	out.what = a->verdict.what > b->verdict.what ? a->verdict.what : b->verdict.what;
+	/* The second was only aborted because of the first: that is no failure of its own. */
+	if (out.what != NOFI_RETRY_COMPLETE &&
+	    (!io->error || (io->status & STATUS_CODE) == STATUS_FAILED_FUSED)) {
+		io->error = io->status = 0;
+		count_retry(p, out.what);
+		nofi_io_again(a, a->verdict.wait_ns > b->verdict.wait_ns ? a->verdict.wait_ns :
+			      b->verdict.wait_ns);
+		return;
+	}
+	if (!io->error && out.what != NOFI_RETRY_COMPLETE)
+		record(io, -EIO, 0, "one of two fused commands failed");
+	for (int i = 1; i >= 0; i--)
+		nofi_piece_put(k[i]);
+	settle(io);
+}
+
+static void ended_badly(struct nofi_piece *p, const struct nofi_cpl *cpl)
+{
+	struct nofi_retry_out out;
+
+	nofi_count(p->path->stats.errors, 1);
+	if (p->io->first.mate) {
+		fused_ended(p, cpl);
+		return;
+	}
+	out = decide(p, cpl);
+	if (out.what != NOFI_RETRY_COMPLETE) {
+		count_retry(p, out.what);
+		nofi_io_again(p, out.wait_ns);
+		return;
+	}
+	fail(p->io, cpl);
+	nofi_piece_put(p);
+	settle(p->io);
+}
+
+static void on_command(void *arg, const struct nofi_cpl *cpl)
+{
+	struct nofi_piece *p = arg;
+	struct nof_io *io = p->io;
+	struct nof_chan *chan = io->chan;
+	struct nofi_cpath *cp = p->path;
+
+	nofi_count(cp->way.inflight, -1u);
+	nofi_count(cp->stats.commands, 1);
+	io->result = cpl->result;
+	if (cpl->error || cpl->status) {
+		ended_badly(p, cpl);
+		return;
+	}
+	nofi_count(cp->stats.bytes, p->length);
+	__atomic_store_n(&cp->way.service_ns,
+			 nofi_policy_average(cp->way.service_ns,
+					     nofi_loop_now(chan->loop) - p->sent_ns),
+			 __ATOMIC_RELAXED);
+	if (p->fuse) {
+		fused_ended(p, cpl);
+		return;
+	}
+	nofi_piece_put(p);
+	if (!io->pieces && !io->left && !chan->is_short)
+		complete(io);
+	else
+		settle(io);
+}
+
+/* ---- commands to be sent ---- */
 
 static void fill_raw(const struct nofi_piece *p, uint8_t *sqe)
 {
@@ -374,45 +508,167 @@ static void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_d
 	d->done = on_command;
 	d->arg = p;
 	p->path = cp;
-	cp->inflight++;
+	p->sent_ns = nofi_loop_now(cp->chan->loop);
+	p->tries++;
+	p->io->qid = cp->qid;
+	nofi_count(cp->way.inflight, 1);
 	nofi_queue_send(cp->q, d);
 }
 
+static struct nofi_cpath *take_by_policy(struct nof_chan *chan, const struct nofi_cpath *avoid,
+					 uint32_t slots, struct nofi_cmd_desc *d)
+{
+	uint32_t full = 0;
+	int i;
+
+	for (i = 0; avoid && chan->nactive > 1 && (uint32_t)i < chan->nactive; i++)
+		if (nofi_cpath_of(chan->ways[chan->active[i]]) == avoid)
+			full = 1u << i;
+	while ((i = nofi_policy_choose(chan->iopolicy, chan->ways, chan->active, chan->nactive,
+				       full, &chan->turn)) >= 0) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[chan->active[i]]);
+
+		if ((slots == 1 || nofi_queue_room(cp->q) >= slots) &&
+		    nofi_queue_take(cp->q, 0, d) == 0)
+			return cp;
+		full |= 1u << i;
+	}
+	return NULL;
+}
+
+/*
+ * A way that takes so many commands now, and the first of them in *d. avoid: rather not by this
+ * one, which may be NULL. NULL: there is none now.
+ */
+static struct nofi_cpath *take(struct nof_chan *chan, const struct nofi_cpath *avoid,
+			       uint32_t slots, struct nofi_cmd_desc *d)
+{
+	struct nofi_cpath *cp = chan->only;
+
+	if (!cp)
+		return chan->nactive ? take_by_policy(chan, avoid, slots, d) : NULL;
+	/* Also one that would not have been chosen otherwise: the best one just failed. */
+	if (cp == avoid && !cp->way.is_pinned) {
+		struct nofi_cpath *other = nofi_chan_other(chan, avoid);
+
+		cp = other ? other : cp;
+	}
+	if (slots > 1 && nofi_queue_room(cp->q) < slots)
+		return NULL;
+	return nofi_queue_take(cp->q, 0, d) == 0 ? cp : NULL;
+}
+
+/*
+ * A piece that was cut for another way may be too large for this one. Blocks can be cut again,
+ * when there is a piece left; other commands cannot.
+ */
+static int fit(struct nofi_cpath *cp, struct nofi_piece *p)
+{
+	bool has_blocks = !p->is_raw && (p->opcode == NOFI_OP_READ || p->opcode == NOFI_OP_WRITE ||
+					 p->opcode == NOFI_OP_COMPARE ||
+					 p->opcode == NOFI_OP_WRITE_ZEROES);
+	uint32_t blocks = (p->cdw[2] & 0xffff) + 1, flags = p->cdw[2] & ~0xffffu;
+	uint32_t max = p->opcode == NOFI_OP_WRITE_ZEROES ? cp->id.max_wz_blocks : cp->id.max_blocks;
+	uint64_t slba = p->cdw[0] | (uint64_t)p->cdw[1] << 32;
+	struct nofi_piece *rest;
+
+	if (!has_blocks)
+		return p->length > cp->max_transfer ? -EMSGSIZE : 0;
+	if (blocks <= max)
+		return 0;
+	if (p->io->is_atomic)
+		return -EMSGSIZE;
+	if (!has_piece(p->io)) {
+		p->io->chan->is_short = true;
+		return -EAGAIN;
+	}
+	rest = piece_get(p->io);
+	rest->opcode = p->opcode;
+	rest->class = p->class;
+	rest->dir = p->dir;
+	rest->tries = p->tries;
+	rest->avoid = p->avoid;
+	rest->iov = p->iov;
+	rest->iov_off = p->iov_off + ((size_t)max << cp->id.lba_shift);
+	rest->length = p->length ? p->length - (max << cp->id.lba_shift) : 0;
+	rest->cdw[0] = (uint32_t)(slba + max);
+	rest->cdw[1] = (uint32_t)((slba + max) >> 32);
+	rest->cdw[2] = (blocks - max - 1) | flags;
+	p->cdw[2] = (max - 1) | flags;
+	p->length -= rest->length;
+	/* Behind it, before all others. */
+	rest->next = p->next;
+	p->next = rest;
+	if (p->io->chan->again.tail == &p->next)
+		p->io->chan->again.tail = &rest->next;
+	return 0;
+}
+
+/* The head of the list again. */
+static int send_again(struct nof_chan *chan, struct nofi_piece *p)
+{
+	struct nofi_cmd_desc d;
+	struct nofi_cpath *cp;
+	int r;
+
+	/* The way has to be known before the piece can be fitted, which takes no command. */
+	cp = chan->only ? chan->only : chan->nactive ?
+	     nofi_cpath_of(chan->ways[chan->active[0]]) : NULL;
+	for (uint32_t i = 0; cp && i < chan->nways; i++) {
+		struct nofi_cpath *o = nofi_cpath_of(chan->ways[i]);
+
+		/* For the smallest of those that it may take. */
+		if (o->way.is_usable && o->id.max_blocks < cp->id.max_blocks)
+			cp = o;
+	}
+	r = cp ? fit(cp, p) : -EAGAIN;
+	if (r < 0)
+		return r;
+	cp = take(chan, p->avoid, p->mate ? 2 : 1, &d);
+	if (!cp)
+		return -EAGAIN;
+	p->io->fused_left = p->mate ? 2 : 0;
+	chan->again.head = p->next;
+	if (!chan->again.head)
+		chan->again.tail = &chan->again.head;
+	issue(cp, p, &d);
+	if (p->mate && nofi_queue_take(cp->q, 0, &d) == 0)
+		issue(cp, p->mate, &d);
+	return 0;
+}
+
 /* A command that was filled by its submitter, or two that must not be parted. */
-static int send_raw(struct nof_io *io, struct nofi_cpath *cp)
+static int send_raw(struct nof_io *io)
 {
 	struct nofi_piece *p = &io->first;
 	struct nofi_cmd_desc d;
-	int r;
+	struct nofi_cpath *cp = take(io->chan, NULL, p->mate ? 2 : 1, &d);
 
-	if (p->mate && nofi_queue_is_ready(cp->q) && nofi_queue_room(cp->q) < 2)
+	if (!cp)
 		return -EAGAIN;
-	for (; p; p = p->mate) {
-		r = nofi_queue_take(cp->q, 0, &d);
-		if (r < 0)
-			return r;
-		issue(cp, p, &d);
-	}
 	io->left = 0;
+	io->fused_left = p->mate ? 2 : 0;
+	issue(cp, p, &d);
+	if (p->mate && nofi_queue_take(cp->q, 0, &d) == 0)
+		issue(cp, p->mate, &d);
 	return 0;
 }
 
 static int send_next(struct nof_io *io)
 {
-	struct nofi_cpath *cp = &io->chan->path;
 	struct nofi_cmd_desc d;
+	struct nofi_cpath *cp;
 	struct nofi_piece *p;
-	int r;
 
 	if (io->is_raw)
-		return send_raw(io, cp);
+		return send_raw(io);
 	if (!has_piece(io)) {
 		io->chan->is_short = true;
 		return -EAGAIN;
 	}
-	r = nofi_queue_take(cp->q, 0, &d);
-	if (r < 0)
-		return r;
+	cp = take(io->chan, NULL, 1, &d);
+	if (!cp)
+		return -EAGAIN;
 	p = piece_get(io);
 	cut(io, &cp->id, p);
 	issue(cp, p, &d);
@@ -431,6 +687,15 @@ static int send_all(struct nof_io *io)
 	return r;
 }
 
+static void wait_room(struct nof_chan *chan)
+{
+	for (uint32_t i = 0; i < chan->nactive; i++) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[chan->active[i]]);
+
+		nofi_queue_wait_room(cp->q, &cp->waiter);
+	}
+}
+
 static void pend(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
@@ -439,7 +704,24 @@ static void pend(struct nof_io *io)
 	io->next = NULL;
 	*chan->pend_tail = io;
 	chan->pend_tail = &io->next;
-	nofi_queue_wait_room(chan->path.q, &chan->path.waiter);
+	wait_room(chan);
+}
+
+/* False: no way takes any more now. */
+static bool pump_again(struct nof_chan *chan)
+{
+	struct nofi_piece *p;
+	int r;
+
+	while ((p = chan->again.head)) {
+		r = send_again(chan, p);
+		if (r == -EAGAIN)
+			return false;
+		if (r < 0)
+			nofi_io_cancel(p->io, r, "the controller that is left takes less data in "
+				       "a command than the one that was lost");
+	}
+	return true;
 }
 
 void nofi_io_pump(struct nof_chan *chan)
@@ -447,13 +729,19 @@ void nofi_io_pump(struct nof_chan *chan)
 	struct nof_io *io, *next;
 
 	chan->is_short = false;
+	chan->needs_pump = false;
+	/* What was sent before goes first. */
+	if (!pump_again(chan)) {
+		wait_room(chan);
+		return;
+	}
 	for (io = chan->pend_head; io; io = next) {
 		next = io->next;
 		if (send_all(io) < 0) {
 			/* A DSM waits for its own command, others may pass it. */
 			if (io->is_serial && io->pieces)
 				continue;
-			nofi_queue_wait_room(chan->path.q, &chan->path.waiter);
+			wait_room(chan);
 			return;
 		}
 		unpend(io);
@@ -470,26 +758,29 @@ static int too_many(const struct nof_chan *chan)
 
 static int not_connected(const struct nof_chan *chan)
 {
-	const struct nofi_err *err = chan->path.q ? nofi_queue_error(chan->path.q) : NULL;
-
 	return nofi_fail(-ENOTCONN, "the channel's connection is lost: %s",
-			 err && err->text[0] ? err->text : "the channel is closed");
+			 chan->why.text[0] && !chan->is_closing ? chan->why.text :
+			 "the channel is closed");
 }
 
-int nofi_io_get(struct nof_chan *chan, const char *name, nof_done_fn *done, void *arg,
-		struct nof_io **out)
+int nofi_io_get(struct nof_chan *chan, const char *name, uint32_t flags, nof_done_fn *done,
+		void *arg, struct nof_io **out)
 {
+	bool is_fail_fast = flags & NOF_IO_FAIL_FAST;
 	struct nof_io *io;
 
 	if (!chan || !done)
 		return nofi_fail(-EINVAL, "%s: no channel or no callback was given", name);
-	if (!chan->is_open || chan->is_closing || !nofi_queue_is_ready(chan->path.q))
+	if (!chan->is_open || chan->is_closing || !chan->is_accepting ||
+	    (!chan->nactive && (chan->is_fail_fast || is_fail_fast)))
 		return not_connected(chan);
 	io = chan->free;
 	if (!io)
 		return too_many(chan);
 	chan->free = io->next;
 	chan->inflight++;
+	chan->epoch_inflight[chan->is_epoch]++;
+	io->is_epoch = chan->is_epoch;
 	io->done = done;
 	io->arg = arg;
 	io->name = name;
@@ -498,6 +789,9 @@ int nofi_io_get(struct nof_chan *chan, const char *name, nof_done_fn *done, void
 	io->error = 0;
 	io->status = 0;
 	io->is_pending = io->is_first_used = io->is_serial = io->is_raw = false;
+	io->is_atomic = false;
+	io->is_fail_fast = is_fail_fast;
+	io->qid = 0;
 	io->result = 0;
 	*out = io;
 	return 0;
@@ -505,8 +799,8 @@ int nofi_io_get(struct nof_chan *chan, const char *name, nof_done_fn *done, void
 
 void nofi_io_submit(struct nof_io *io)
 {
-	/* Those that wait for a slot go first. */
-	if (io->chan->pend_head || send_all(io) < 0)
+	/* Those that wait go first. */
+	if (io->chan->pend_head || io->chan->again.head || send_all(io) < 0)
 		pend(io);
 }
 
@@ -525,6 +819,7 @@ static int fill_piece(struct nof_io *io, struct nofi_piece *p, const struct nofi
 	p->opcode = cmd->opcode;
 	p->fuse = 0;
 	p->mate = NULL;
+	p->class = (uint8_t)cmd->class;
 	p->nsid = cmd->nsid;
 	p->cdw2 = cmd->cdw2;
 	p->cdw3 = cmd->cdw3;
@@ -545,6 +840,14 @@ static int fill_piece(struct nof_io *io, struct nofi_piece *p, const struct nofi
 	return 0;
 }
 
+static int check_flags(const char *name, uint32_t flags)
+{
+	if (flags & ~(uint32_t)NOF_IO_FAIL_FAST)
+		return nofi_fail(-EINVAL, "%s: flags %#x are not defined for it", name,
+				 flags & ~(uint32_t)NOF_IO_FAIL_FAST);
+	return 0;
+}
+
 static void submit_raw(struct nof_io *io)
 {
 	io->is_raw = true;
@@ -560,12 +863,14 @@ int nofi_io_submit_cmd(struct nof_chan *chan, const struct nofi_io_cmd *cmd, uin
 	struct nof_io *io;
 	int r;
 
-	r = nofi_io_get(chan, cmd->name, done, arg, &io);
+	r = check_flags(cmd->name, flags);
+	if (r == 0)
+		r = nofi_io_get(chan, cmd->name, flags, done, arg, &io);
 	if (r < 0)
 		return r;
 	r = fill_piece(io, piece_get(io), cmd, &io->one, &used);
 	if (r < 0) {
-		piece_put(&io->first);
+		nofi_piece_put(&io->first);
 		nofi_io_put(io);
 		return r;
 	}
@@ -582,7 +887,9 @@ int nofi_io_submit_fused(struct nof_chan *chan, const struct nofi_io_cmd *first,
 	struct nof_io *io;
 	int r;
 
-	r = nofi_io_get(chan, first->name, done, arg, &io);
+	r = check_flags(first->name, flags);
+	if (r == 0)
+		r = nofi_io_get(chan, first->name, flags, done, arg, &io);
 	if (r < 0)
 		return r;
 	if (chan->npool < 2) {
@@ -600,8 +907,8 @@ int nofi_io_submit_fused(struct nof_chan *chan, const struct nofi_io_cmd *first,
 	if (r == 0)
 		r = fill_piece(io, mate, second, &io->two, &used);
 	if (r < 0) {
-		piece_put(mate);
-		piece_put(&io->first);
+		nofi_piece_put(mate);
+		nofi_piece_put(&io->first);
 		nofi_io_put(io);
 		return r;
 	}

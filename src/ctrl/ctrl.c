@@ -30,6 +30,7 @@ void nofi_ctrl_unref(struct nof_ctrl *ctrl)
 	free(ctrl->nsids);
 	free(ctrl->new_nsids);
 	free(ctrl->old_nsids);
+	nofi_ana_free(ctrl);
 	free(ctrl->notes);
 	free(ctrl);
 }

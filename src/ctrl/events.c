@@ -12,6 +12,7 @@
 #include <nvme/types.h>
 
 #include "ctrl/internal.h"
+#include "ctrl/path.h"
 
 enum {
 	EVENTS_PER_SECOND = 10,
@@ -19,6 +20,7 @@ enum {
 	RESERVATION = 0x00,		/* of the command set's: log page 80h has something */
 	NOTICE_NS_CHANGED = 0x00,
 	NOTICE_FW_ACTIVATION = 0x01,
+	NOTICE_ANA = 0x03,
 	NOTICE_DISCOVERY = 0xf0,
 	LOG_ERROR = 0x01, LOG_SMART = 0x02, LOG_FIRMWARE = 0x03, LOG_CHANGED_NS = 0x04,
 	LOG_SMALL = 512,	/* of the first three, what has to be read */
@@ -60,12 +62,19 @@ static void tell_differences(struct nof_ctrl *ctrl, const uint32_t *old, uint32_
 		if (was < is) {
 			nofi_notify(ctrl, NOF_EVENT_NS_REMOVED, was, 0,
 				    "namespace %u is not active any more", was);
+			nofi_paths_recheck(ctrl, was);
 			i++;
 		} else if (is < was) {
 			nofi_notify(ctrl, NOF_EVENT_NS_ADDED, is, 0, "namespace %u is active", is);
+			nofi_paths_recheck(ctrl, is);
 			k++;
 		} else {
-			if (s && !s->is_all && has_nsid(s->changed, s->nchanged, is))
+			bool is_named = s && !s->is_all &&
+					has_nsid(s->changed, s->nchanged, is);
+
+			if (is_named || (s && s->is_all))
+				nofi_paths_recheck(ctrl, is);
+			if (is_named)
 				nofi_notify(ctrl, NOF_EVENT_NS_CHANGED, is, 0,
 					    "size or attributes of namespace %u changed", is);
 			i++;
@@ -242,6 +251,10 @@ static void on_notice(struct nof_ctrl *ctrl, uint32_t dw0)
 		ctrl->clear_due |= 1u << LOG_FIRMWARE;
 		clear_again(ctrl);
 		return;
+	case NOTICE_ANA:
+		tell(ctrl, NOF_EVENT_ANA, dw0, "a change of access states (ANA)");
+		nofi_ana_changed(ctrl);
+		return;
 	case NOTICE_DISCOVERY:
 		tell(ctrl, NOF_EVENT_DISCOVERY, dw0, "a change of the discovery log");
 		return;
@@ -330,4 +343,6 @@ void nofi_aer_stop(struct nof_ctrl *ctrl)
 	ctrl->aer_timer.fn = NULL;
 	ctrl->is_rescan_due = false;
 	ctrl->clear_due = 0;
+	nofi_ana_stop(ctrl);
+	ctrl->has_nvm_limits = false;	/* another association may have others */
 }

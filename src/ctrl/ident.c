@@ -129,6 +129,10 @@ int nofi_ident_ctrl(const uint8_t page[NOFI_PAGE], const struct nofi_ident_ctx *
 	o.rtd3e_us = le32toh(id.rtd3e);
 	o.kas_ms = le16toh(id.kas) * 100u;
 	o.max_transfer = max_transfer(id.mdts, ctx->mpsmin);
+	o.has_ana = id.cmic & 8;
+	o.anatt = id.anatt;
+	o.anagrpmax = le32toh(id.anagrpmax);
+	o.nanagrpid = le32toh(id.nanagrpid);
 	*res = o;
 	return 0;
 }

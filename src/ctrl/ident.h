@@ -70,6 +70,10 @@ struct nofi_ctrl_ident {
 	uint32_t kas_ms;		/* keep alive granularity, 0 = no keep alive */
 	uint32_t incapsule;		/* data bytes of an I/O capsule, ≤ NOFI_TRANSFER_MAX */
 	uint32_t max_transfer;		/* bytes, power of two, 4096..NOFI_TRANSFER_MAX */
+	bool has_ana;			/* CMIC b3: access states differ (5.3) */
+	uint8_t anatt;			/* seconds that a change of state may take */
+	uint32_t anagrpmax;		/* highest ANA group */
+	uint32_t nanagrpid;		/* how many there can be */
 };
 
 /* 0, −EPROTO (impossible) or −ENOTSUP (possible, not supported here). */

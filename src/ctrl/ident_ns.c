@@ -162,6 +162,7 @@ int nofi_ident_ns(const uint8_t page[NOFI_PAGE], const struct nofi_ctrl_ident *c
 				    ns->nsid, ctrl->max_transfer, 1u << f.ds);
 	ns->nblocks = nsze;
 	ns->lba_shift = f.ds;
+	ns->ana_group = le32toh(id.anagrpid);
 	fill_features(ns, &id, ctrl);
 	fill_limits(ns, &id, ctrl);
 	r = nofi_ident_format(page, i, ctrl, ns, err);

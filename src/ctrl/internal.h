@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "ctrl/ana.h"
 #include "ctrl/ctrl.h"
 #include "ctrl/fsm.h"
 #include "ctrl/ident.h"
@@ -201,7 +202,6 @@ struct nof_ctrl {
 	uint32_t nnew;
 	uint32_t new_last;		/* highest so far: the next page starts behind it */
 	bool is_known;			/* has been LIVE: info may be read */
-	bool has_acre;			/* promised to obey CRDT */
 	unsigned profile;		/* command set combination to be set */
 	bool has_nvm_limits;		/* CNS 06 was asked (and perhaps answered) */
 	struct nofi_nvm_limits nvm_limits;
@@ -240,6 +240,15 @@ struct nof_ctrl {
 	bool is_rescan_due;		/* and has to run again */
 	uint32_t clear_due;		/* log pages (bit: LID) to be read for events to go on */
 	bool has_clear;			/* the op that does so is queued or running */
+
+	/* path.c, ana.c */
+	struct nofi_path *paths;	/* namespaces through this controller */
+	struct nofi_ana ana;
+	void (*ana_next)(struct nofi_op *op);	/* after the log was read */
+	bool has_ana_op;		/* the op that reads it is queued or running */
+	bool is_ana_due;		/* and has to run again */
+	struct nofi_timer ana_timer;	/* bounds a transition */
+	bool has_acre;			/* promised to obey CRDT */
 };
 
 /* recover.c: events of its life, from any context on its thread */
@@ -342,6 +351,25 @@ void nofi_resv_event(struct nof_ctrl *ctrl);
  */
 void nofi_ns_extra(struct nofi_op *op, struct nofi_ns_ident *id,
 		   void (*done)(struct nofi_op *op, const struct nofi_err *err));
+
+/*
+ * ns.c: identifying a namespace that is named, as an op. The owner fills op and name, sets op.end,
+ * and finds the result in id.
+ */
+struct nofi_ident_op {
+	struct nofi_op op;
+	struct nofi_ns_name name;
+	char text[64];			/* the name as the user wrote it */
+	struct nofi_ns_ident id;	/* being filled */
+	uint32_t last;			/* NSID looked at last: the next candidate is above it */
+	/*
+	 * The commands are over: op.err says how, and may be set to something else. Not called
+	 * when the association ended meanwhile. NULL: nothing to do.
+	 */
+	void (*over)(struct nofi_ident_op *o);
+};
+void nofi_ident_op_start(struct nofi_op *op);
+struct nof_ns *nofi_ns_new(struct nof_ctrl *ctrl);
 
 /* nslist.c: the active list. begin, then one take per page; 1: another page is wanted. */
 void nofi_nslist_begin(struct nof_ctrl *ctrl);

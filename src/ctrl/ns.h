@@ -6,6 +6,7 @@
 #ifndef NOF_CTRL_NS_H
 #define NOF_CTRL_NS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,7 @@ struct nofi_ns_ident {
 	uint8_t uuid[16];
 	uint8_t nguid[16];
 	uint8_t eui64[8];
+	uint32_t ana_group;		/* 0: none */
 
 	/* Limits of one command, in blocks, all ≥ 1. */
 	uint32_t max_blocks;		/* read, write, compare: ≤ NOFI_NS_CMD_BLOCKS */
@@ -75,14 +77,35 @@ struct nofi_ns_ident {
 	uint32_t preferred_dealloc;	/* bytes, 0 unknown */
 };
 
+struct nofi_path;
+struct nofi_ns_user;
+
+/*
+ * The user's handle of a namespace. It outlives its last reference until the loops of its
+ * paths' controllers have let go of it.
+ */
 struct nof_ns {
-	struct nof_ctrl *ctrl;		/* owns a reference to it */
+	struct nof_ctrl *ctrl;		/* the one it was opened through; owns a reference to it */
 	atomic_uint refs;		/* the user's, and one per channel (nofi_ns_ref) */
-	struct nofi_ns_ident id;	/* as it was opened */
+	atomic_uint memory;		/* one while there are refs, one per path */
+
+	pthread_mutex_t lock;		/* everything below; never taken on the I/O path */
+	struct nofi_ns_ident id;	/* as it was opened, its size as it is now; the identity and
+					   the geometry but for the size never change */
+	struct nofi_path *paths;	/* in the order in which they were added */
+	struct nofi_ns_user *users;	/* channels */
+	uint32_t npaths;
+	enum nof_iopolicy iopolicy;
+	struct nofi_path *pinned;	/* NULL: none */
+	struct nofi_path *preferred;	/* NULL: none */
+	bool is_closed;			/* no refs any more */
 };
 
 /* Any thread. */
 struct nof_ns *nofi_ns_ref(struct nof_ns *ns);
 void nofi_ns_unref(struct nof_ns *ns);
+void nofi_ns_memory_put(struct nof_ns *ns);
+/* As it is now. */
+void nofi_ns_get_ident(const struct nof_ns *ns, struct nofi_ns_ident *out);
 
 #endif

@@ -167,6 +167,21 @@ int nof_ns_open_sync(struct nof_ctrl *ctrl, const char *id, struct nof_ns **ns)
 			NULL);
 }
 
+int nof_ns_add_path_sync(struct nof_ns *ns, struct nof_ctrl *ctrl)
+{
+	struct nof_loop *loop = nof_ctrl_get_loop(ctrl);
+	struct wait *w;
+	int r;
+
+	if (!ns || !ctrl)
+		return nofi_fail(-EINVAL, "nof_ns_add_path_sync: ns and ctrl must not be NULL");
+	r = wait_begin(loop, "nof_ns_add_path", &w);
+	if (r < 0)
+		return r;
+	return wait_end(loop, "nof_ns_add_path", w, nof_ns_add_path(ns, ctrl, wait_done, w), NULL,
+			NULL);
+}
+
 int nof_discovery_get_sync(struct nof_ctrl *ctrl, struct nof_discovery_log **log)
 {
 	struct nof_loop *loop = nof_ctrl_get_loop(ctrl);

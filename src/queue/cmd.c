@@ -259,10 +259,14 @@ void nofi_machine_tx_done(struct nofi_machine *m, struct nofi_batch *b)
 
 static void fail_one(struct nofi_machine *m, struct nofi_cmd *cmd, const struct nofi_cpl *cpl)
 {
+	struct nofi_cpl own = *cpl;
+
+	/* Built into a batch it counts as sent: the kernel may have some of it. */
+	own.is_unsent = cmd->state == NOFI_SLOT_QUEUED;
 	if (cmd->state == NOFI_SLOT_FINISHED)
 		finish_own(m, cmd);
 	else
-		finish(m, cmd, cpl);
+		finish(m, cmd, &own);
 }
 
 void nofi_machine_fail(struct nofi_machine *m, const struct nofi_err *err)

@@ -73,6 +73,7 @@ struct nofi_cpl {
 	uint16_t status;	/* 15-bit NVMe status field (SF >> 1), 0 = success */
 	uint64_t result;	/* CQE DW0 | DW1 << 32 */
 	const char *detail;	/* sentence for error, else "" */
+	bool is_unsent;		/* error: no byte of it has left this host */
 };
 typedef void nofi_cmd_done_fn(void *arg, const struct nofi_cpl *cpl);
 

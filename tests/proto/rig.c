@@ -231,7 +231,9 @@ void rig_opts(struct rig *r, const char *extra, struct nof_opts *opts)
 	nof_opts_init(opts);
 	if (nof_uri_parse(uri, opts) < 0)
 		fail_msg("%s: %s", uri, nof_strerror_detail());
+	/* What fails, fails: what is to be repeated says so. */
 	opts->ctrl_loss_tmo_ms = 0;
+	opts->max_retries = 0;
 	snprintf(text, sizeof(text), "%s", extra ? extra : "");
 	for (char *p = strtok_r(text, "&", &save); p; p = strtok_r(NULL, "&", &save)) {
 		char *value = strchr(p, '=');

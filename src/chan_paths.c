@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ways of a channel: an I/O queue per path, on the channel's loop. Paths change on
+ * the loops of their controllers; here arrives that they did, and what they are now is
+ * copied. On the I/O path only the copies are looked at, without a lock.
+ *
+ *	idle ─► opening ─► ready ─► dying ─► idle …
+ *
+ * A queue is asked for once per association; who got none is idle until the next.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chan.h"
+#include "err.h"
+
+enum { FAILS_MAX = 5 };		/* queues in a row that could not be connected */
+
+static struct nofi_cpath *of_user(struct nofi_ioq_user *u)
+{
+	return (struct nofi_cpath *)((char *)u - offsetof(struct nofi_cpath, user));
+}
+
+static void on_room(struct nofi_waiter *w)
+{
+	struct nofi_cpath *cp = (void *)((char *)w - offsetof(struct nofi_cpath, waiter));
+
+	nofi_io_pump(cp->chan);
+}
+
+/* ---- which ways ---- */
+
+/* It can be waited for: whatever keeps it has an end. */
+static bool may_return(const struct nofi_cpath *cp)
+{
+	if (cp->is_removed || cp->is_final)
+		return false;
+	switch (cp->state) {
+	case NOFI_PATH_CHECKING:
+	case NOFI_PATH_DOWN:
+		return true;
+	case NOFI_PATH_UP:
+		return cp->way.ana != NOF_ANA_PERSISTENT_LOSS;
+	case NOFI_PATH_REFUSED:
+	case NOFI_PATH_GONE:
+		return false;
+	}
+	return false;
+}
+
+/* How long requests wait without an active way; −1: for ever. */
+static int64_t patience_ms(const struct nof_chan *chan)
+{
+	int64_t most = 0;
+
+	for (uint32_t i = 0; i < chan->nways; i++) {
+		const struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
+		int32_t tmo = nofi_ctrl_opts(cp->path->ctrl)->ctrl_loss_tmo_ms;
+
+		if (!may_return(cp))
+			continue;
+		if (tmo < 0)
+			return -1;
+		if (tmo > most)
+			most = tmo;
+	}
+	return most;
+}
+
+static void say_why(struct nof_chan *chan)
+{
+	const struct nofi_cpath *best = NULL;
+
+	for (uint32_t i = 0; i < chan->nways; i++) {
+		const struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
+
+		if (cp->err.code && !cp->is_removed)
+			best = cp;
+	}
+	if (best)
+		chan->why = best->err;
+	else if (!chan->nways)
+		nofi_err_set(&chan->why, -ENOTCONN, "the namespace has no path any more");
+	else
+		nofi_err_set(&chan->why, -EHOSTUNREACH, "no controller can access the namespace "
+			     "now: its ANA state is %s",
+			     nof_ana_state_name((enum nof_ana_state)chan->ways[0]->ana));
+}
+
+void nofi_chan_reselect(struct nof_chan *chan)
+{
+	bool may = false, is_pinned = false;
+
+	for (uint32_t i = 0; i < chan->nways; i++)
+		is_pinned = is_pinned || chan->ways[i]->is_pinned;
+	for (uint32_t i = 0; i < chan->nways; i++) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
+
+		cp->way.is_usable = cp->q && !cp->is_dying && !cp->is_removed &&
+				    cp->state == NOFI_PATH_UP && !cp->is_ana_stale;
+		may = may || (may_return(cp) && (!is_pinned || cp->way.is_pinned));
+	}
+	chan->nactive = nofi_policy_select(chan->ways, chan->nways, chan->active);
+	chan->only = chan->nactive == 1 ? nofi_cpath_of(chan->ways[chan->active[0]]) : NULL;
+	if (chan->nactive) {
+		chan->is_expired = false;
+		nofi_timer_disarm(chan->loop, &chan->wait_timer);
+	} else {
+		say_why(chan);
+		if (may && !chan->is_expired && chan->is_open && !chan->wait_timer.pos) {
+			int64_t ms = patience_ms(chan);
+
+			if (ms >= 0)
+				nofi_timer_arm(chan->loop, &chan->wait_timer,
+					       nofi_loop_now(chan->loop) +
+					       (uint64_t)ms * 1000000);
+		}
+	}
+	chan->is_accepting = chan->nactive || (may && !chan->is_expired);
+}
+
+struct nofi_cpath *nofi_chan_other(struct nof_chan *chan, const struct nofi_cpath *cp)
+{
+	for (uint32_t i = 0; i < chan->nways; i++) {
+		struct nofi_cpath *o = nofi_cpath_of(chan->ways[i]);
+
+		if (o != cp && o->way.is_usable && nofi_ana_is_usable(o->way.ana))
+			return o;
+	}
+	return NULL;
+}
+
+bool nofi_chan_has_live(const struct nof_chan *chan)
+{
+	for (uint32_t i = 0; i < chan->nways; i++)
+		if (nofi_cpath_of(chan->ways[i])->state == NOFI_PATH_UP)
+			return true;
+	return false;
+}
+
+/* What waits can go on, or cannot any more. */
+static void go_on(struct nof_chan *chan)
+{
+	nofi_chan_reselect(chan);
+	if (!chan->is_open || chan->is_closing)
+		return;
+	if (!chan->is_accepting) {
+		nofi_io_no_way(chan);
+	} else if (chan->nactive) {
+		chan->needs_pump = true;
+		nofi_chan_kick(chan);
+	}
+}
+
+/* ---- queues ---- */
+
+void nofi_cpath_put(struct nofi_cpath *cp)
+{
+	struct nofi_queue *q = cp->q;
+
+	if (q)
+		nofi_queue_unwait(q, &cp->waiter);
+	cp->is_opening = false;
+	/* Completes what is in flight, if the queue was ours alone. */
+	nofi_ctrl_queue_put(&cp->user);
+	cp->q = NULL;
+	cp->is_dying = false;
+}
+
+bool nofi_cpath_is_shared(const struct nofi_cpath *cp)
+{
+	const struct nofi_ioq_user *u = &cp->user;
+
+	return u->ioq && (u->ioq->users != u || u->next);
+}
+
+void nofi_cpath_lost(struct nofi_cpath *cp, int code, const char *why)
+{
+	if (cp->is_dying)
+		return;
+	cp->is_dying = true;
+	nofi_err_set(&cp->err, code, "%s", why);
+	/* Ended by the user, or nothing will be done about it: it is not waited for. */
+	cp->is_final = code == -ECANCELED ||
+		       !nofi_ctrl_opts(cp->path->ctrl)->ctrl_loss_tmo_ms;
+	nofi_chan_reselect(cp->chan);
+}
+
+void nofi_cpath_stale(struct nofi_cpath *cp)
+{
+	if (cp->is_ana_stale)
+		return;
+	cp->is_ana_stale = true;
+	nofi_path_report_ana(cp->path);
+	nofi_chan_reselect(cp->chan);
+}
+
+static uint32_t opening(const struct nof_chan *chan)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < chan->nways; i++)
+		n += nofi_cpath_of(chan->ways[i])->is_opening;
+	return n;
+}
+
+static void no_queue(struct nofi_cpath *cp, const struct nofi_err *err)
+{
+	struct nof_chan *chan = cp->chan;
+
+	cp->err = *err;
+	nofi_cpath_put(cp);
+	if (!chan->is_open) {
+		if (!opening(chan))
+			nofi_chan_opened(chan, 0, &cp->err);
+		return;
+	}
+	/* The controller lives and gives no queue: once more from the start, but not for ever. */
+	if (cp->state == NOFI_PATH_UP && ++cp->fails <= FAILS_MAX && !cp->is_final)
+		nofi_path_report_queue(cp->path, err);
+	else
+		cp->is_final = true;
+	go_on(chan);
+}
+
+static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
+{
+	struct nofi_cpath *cp = of_user(u);
+	struct nof_chan *chan = cp->chan;
+
+	cp->is_opening = false;
+	if (err) {
+		struct nofi_err copy = *err;	/* it may live in what is put */
+
+		no_queue(cp, &copy);
+		return;
+	}
+	cp->q = u->ioq->q;
+	cp->qid = nofi_queue_qid(cp->q);
+	cp->is_dying = false;
+	cp->fails = 0;
+	__atomic_store_n(&cp->way.service_ns, 0, __ATOMIC_RELAXED);
+	if (chan->is_open) {
+		go_on(chan);
+		return;
+	}
+	nofi_chan_reselect(chan);
+	nofi_chan_opened(chan, cp->qid, NULL);
+}
+
+static void on_dead(struct nofi_ioq_user *u, const struct nofi_err *err)
+{
+	struct nofi_cpath *cp = of_user(u);
+	struct nof_chan *chan = cp->chan;
+
+	nofi_cpath_lost(cp, err->code, err->text);
+	nofi_cpath_put(cp);
+	go_on(chan);
+}
+
+static void ask_queue(struct nofi_cpath *cp)
+{
+	int r;
+
+	cp->user.ready = on_ready;
+	cp->user.dead = on_dead;
+	cp->is_opening = true;
+	r = nofi_ctrl_queue_get(cp->path->ctrl, cp->chan->loop, &cp->user, &cp->err);
+	if (r == 0)
+		return;
+	cp->is_opening = false;
+	/* Not live: it will be told. All queues in use elsewhere: as long as this association. */
+	if (r != -ENOTCONN)
+		cp->is_final = true;
+}
+
+/* ---- looking ---- */
+
+static struct nofi_cpath *find(struct nof_chan *chan, const struct nofi_path *p)
+{
+	for (uint32_t i = 0; i < chan->nways; i++)
+		if (nofi_cpath_of(chan->ways[i])->path == p)
+			return nofi_cpath_of(chan->ways[i]);
+	return NULL;
+}
+
+/* ns->lock is held. */
+static struct nofi_cpath *new_cpath(struct nof_chan *chan, struct nofi_path *p)
+{
+	struct nofi_cpath *cp;
+
+	if (chan->nways == NOFI_PATHS_MAX)
+		return NULL;
+	cp = calloc(1, sizeof(*cp));
+	if (!cp)
+		return NULL;
+	cp->chan = chan;
+	cp->path = nofi_path_ref(p);
+	cp->waiter.fn = on_room;
+	cp->stats.way = &cp->way;
+	cp->stats.next = p->stats;
+	p->stats = &cp->stats;
+	chan->ways[chan->nways++] = &cp->way;
+	return cp;
+}
+
+/* ns->lock is held. */
+static void copy(struct nofi_cpath *cp, const struct nofi_path *p, const struct nof_ns *ns)
+{
+	cp->state = p->state;
+	cp->id = p->id;
+	cp->way.ana = p->ana;
+	cp->way.is_pinned = ns->pinned == p;
+	cp->way.is_preferred = ns->preferred == p;
+	cp->is_ana_stale = p->is_ana_stale;
+	cp->hold_ns = p->hold_ns;
+	memcpy(cp->crdt, p->crdt, sizeof(cp->crdt));
+	cp->max_transfer = p->max_transfer;
+	cp->max_retries = nofi_ctrl_opts(p->ctrl)->max_retries;
+	cp->is_removed = false;
+	if (p->err.code)
+		cp->err = p->err;
+	if (p->state == NOFI_PATH_UP && p->gen != cp->gen) {
+		cp->gen = p->gen;
+		cp->is_final = false;
+		cp->wants_queue = true;
+		cp->err.code = 0;
+	}
+	if (p->is_fast_failed || p->state == NOFI_PATH_GONE)
+		cp->is_final = true;
+	else if (p->state == NOFI_PATH_CHECKING)
+		cp->is_final = false;
+}
+
+/* Removed ones that still carry commands on a shared queue have to wait for them. */
+void nofi_chan_reap_paths(struct nof_chan *chan)
+{
+	for (uint32_t i = chan->nways; i--;) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
+
+		if (!cp->is_removed || cp->way.inflight)
+			continue;
+		nofi_cpath_put(cp);
+		chan->nways--;
+		memmove(&chan->ways[i], &chan->ways[i + 1],
+			(chan->nways - i) * sizeof(chan->ways[0]));
+		nofi_path_stats_del(cp->path, &cp->stats);
+		nofi_path_unref(cp->path);
+		free(cp);
+	}
+	nofi_chan_reselect(chan);
+}
+
+void nofi_chan_free_paths(struct nof_chan *chan)
+{
+	for (uint32_t i = 0; i < chan->nways; i++)
+		nofi_cpath_of(chan->ways[i])->is_removed = true;
+	nofi_chan_reap_paths(chan);
+}
+
+static void take_paths(struct nof_chan *chan)
+{
+	struct nof_ns *ns = chan->ns;
+
+	for (uint32_t i = 0; i < chan->nways; i++)
+		nofi_cpath_of(chan->ways[i])->is_removed = true;
+	pthread_mutex_lock(&ns->lock);
+	chan->id = ns->id;
+	chan->iopolicy = ns->iopolicy;
+	for (struct nofi_path *p = ns->paths; p; p = p->next) {
+		struct nofi_cpath *cp = find(chan, p);
+
+		if (!cp)
+			cp = new_cpath(chan, p);
+		if (cp)
+			copy(cp, p, ns);
+	}
+	pthread_mutex_unlock(&ns->lock);
+}
+
+uint32_t nofi_chan_look(struct nof_chan *chan)
+{
+	bool has_removed = false;
+
+	take_paths(chan);
+	nofi_chan_reselect(chan);
+	for (uint32_t i = 0; i < chan->nways; i++) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
+
+		has_removed = has_removed || cp->is_removed;
+		if (cp->is_removed && !nofi_cpath_is_shared(cp))
+			nofi_cpath_put(cp);
+		if (!cp->wants_queue || cp->is_removed)
+			continue;
+		cp->wants_queue = false;
+		/* Of the association before. */
+		nofi_cpath_put(cp);
+		ask_queue(cp);
+	}
+	if (has_removed)
+		nofi_chan_kick(chan);
+	go_on(chan);
+	return opening(chan);
+}
