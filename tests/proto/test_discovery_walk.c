@@ -490,6 +490,31 @@ static void t_merge(struct rig *r)
 	farm_end(&farm);
 }
 
+/* Another port of the same service, which says so itself (TP8013), and LSP.PLEO. */
+static void t_two_ports(struct rig *r)
+{
+	struct nof_discovery_log *log;
+	struct nof_discover_opts o;
+
+	rig_target(r, "--listen=127.0.0.1:0 --discovery-nqn=" NQN("service"), NULL);
+	log = walk_ok(r, NULL, NULL);
+	assert_int_equal(log->nservices, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(log->services[i].error, 0);
+		assert_string_equal(log->services[i].subnqn, NQN("service"));
+		assert_int_equal(log->services[i].records, 4);
+	}
+	assert_int_equal(log->count, 4);	/* both tell the same */
+	assert_int_equal(rig_stat(r, "accepted"), 2);
+	nof_discovery_free(log);
+	nof_discover_opts_init(&o);
+	o.flags = NOF_DISCOVER_PORT_LOCAL;
+	log = walk_ok(r, NULL, &o);
+	assert_int_equal(log->nservices, 1);
+	assert_int_equal(log->count, 2);
+	nof_discovery_free(log);
+}
+
 /* A service that knows no LSP bits is asked without them. */
 static void t_lsp(struct rig *r)
 {
@@ -574,6 +599,7 @@ static const struct rig_test tests[] = {
 	{ "f31_same_information", t_same_information },
 	{ "f32_addr_map", t_addr_map },
 	{ "f31_merge", t_merge },
+	{ "f30_two_ports", t_two_ports },
 	{ "f32_lsp", t_lsp },
 	{ "f32_cancel", t_cancel },
 	{ "f32_refused", t_refused },

@@ -22,6 +22,7 @@ struct seen {
 	char added[1024], removed[1024];	/* of the last call that had some */
 	size_t nservices;
 	int errors[8];			/* of the services */
+	char first[257];		/* NQN of the first */
 	bool frees;			/* free the watch from inside */
 };
 
@@ -48,6 +49,7 @@ static void on_update(void *arg, const struct nof_discovery_update *u)
 	list(s->added, u->added, u->nadded);
 	list(s->removed, u->removed, u->nremoved);
 	s->nservices = u->log->nservices;
+	strcpy(s->first, u->log->services[0].subnqn);
 	for (size_t i = 0; i < u->log->nservices && i < 8; i++)
 		s->errors[i] = u->log->services[i].error;
 	if (s->frees) {
@@ -276,6 +278,46 @@ static void t_not_kept(struct rig *r)
 	farm_end(&farm);
 }
 
+/* TP8013: asked by the well-known name, kept by its own. */
+static void t_unique(struct rig *r)
+{
+	struct seen s = { 0 };
+
+	rig_target(r, "--discovery-nqn=" NQN("service"), NULL);
+	watch(r, &s, NULL);
+	RIG_UNTIL(r, s.calls);
+	assert_string_equal(s.first, NQN("service"));
+	assert_non_null(strstr(s.names, "service "));	/* its own entry */
+	assert_int_equal(s.nservices, 1);
+	assert_int_equal(rig_stat(r, "accepted"), 2);
+	RIG_UNTIL(r, rig_stat(r, "conns") == 1);
+	assert_string_equal(rig_control(r, "subsys-add " NQN("new")), "ok");
+	RIG_UNTIL(r, strstr(s.names, "new "));
+	finish(r, &s);
+}
+
+/* The same as a target does it, without forged logs. */
+static void t_referral_event(struct rig *r)
+{
+	struct farm farm = { 0 };
+	struct rig *b = farm_target(&farm, r, "--nqn=" NQN("b") " --ns=null:1M");
+	struct seen s = { 0 };
+
+	rig_target(r, NULL, NULL);
+	watch(r, &s, NULL);
+	RIG_UNTIL(r, s.calls);
+	assert_string_equal(rig_control(r, "referral-add 127.0.0.1:%u", b->port), "ok");
+	RIG_UNTIL(r, strstr(s.added, "b "));
+	assert_int_equal(s.nservices, 2);
+	assert_string_equal(rig_control(r, "referral-remove 127.0.0.1:%u", b->port), "ok");
+	RIG_UNTIL(r, strstr(s.removed, "b "));
+	assert_int_equal(s.nservices, 1);
+	assert_string_equal(rig_control(r, "subsys-remove " RIG_NQN), "ok");
+	RIG_UNTIL(r, !s.names[0]);
+	finish(r, &s);
+	farm_end(&farm);
+}
+
 /* TP8013: one that has a name of its own, but refuses to be called by it. */
 static void t_unique_refused(struct rig *r)
 {
@@ -368,6 +410,8 @@ static const struct rig_test tests[] = {
 	{ "f32_away", t_away },
 	{ "f32_referrals", t_referrals },
 	{ "f31_not_kept", t_not_kept },
+	{ "f30_unique", t_unique },
+	{ "f32_referral_event", t_referral_event },
 	{ "f30_unique_refused", t_unique_refused },
 	{ "f32_late", t_late },
 	{ "f32_free", t_free },
