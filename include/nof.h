@@ -607,8 +607,9 @@ NOF_API int nof_discover_sync(struct nof_loop *loop, const struct nof_opts *opts
 
 /*
  * Ends what nof_discover(), nof_connect_all() or nof_mdns_browse() began on loop with
- * this arg and is not over: it completes with ECANCELED before this returns.
- * Returns how many. Needed before nof_loop_free(), if one is under way.
+ * this arg and is not over: it completes with ECANCELED before this returns. What
+ * its callback begins goes on. Returns how many. Needed before nof_loop_free(), if one is
+ * under way.
  */
 NOF_API int nof_discover_cancel(struct nof_loop *loop, void *arg);
 

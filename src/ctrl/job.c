@@ -8,6 +8,7 @@
 
 static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nofi_job *jobs;
+static uint64_t started;		/* jobs so far; under the lock */
 
 static void unlink_job(struct nofi_job *job)
 {
@@ -45,6 +46,7 @@ void nofi_job_start(struct nofi_job *job)
 	job->is_over = false;
 	job->tell.fn = tell_fn;
 	pthread_mutex_lock(&jobs_lock);
+	job->serial = ++started;
 	job->next = jobs;
 	jobs = job;
 	pthread_mutex_unlock(&jobs_lock);
@@ -58,13 +60,23 @@ void nofi_job_finish(struct nofi_job *job)
 	nofi_loop_defer(job->loop, &job->tell);
 }
 
-static struct nofi_job *find_job(struct nof_loop *loop, void *arg)
+static uint64_t last_serial(void)
+{
+	uint64_t serial;
+
+	pthread_mutex_lock(&jobs_lock);
+	serial = started;
+	pthread_mutex_unlock(&jobs_lock);
+	return serial;
+}
+
+static struct nofi_job *find_job(struct nof_loop *loop, void *arg, uint64_t last)
 {
 	struct nofi_job *job;
 
 	pthread_mutex_lock(&jobs_lock);
 	for (job = jobs; job; job = job->next)
-		if (job->loop == loop && job->arg == arg)
+		if (job->loop == loop && job->arg == arg && job->serial <= last)
 			break;
 	pthread_mutex_unlock(&jobs_lock);
 	return job;
@@ -72,6 +84,8 @@ static struct nofi_job *find_job(struct nof_loop *loop, void *arg)
 
 int nof_discover_cancel(struct nof_loop *loop, void *arg)
 {
+	/* What a callback begins because it was canceled is another matter: this ends. */
+	uint64_t last = last_serial();
 	struct nofi_job *job;
 	bool was;
 	int n = 0;
@@ -80,7 +94,7 @@ int nof_discover_cancel(struct nof_loop *loop, void *arg)
 		return nofi_fail(-EINVAL, "nof_discover_cancel: loop must not be NULL");
 	was = nofi_loop_enter(loop);
 	/* A job belongs to this thread: nobody else ends what was found. */
-	while ((job = find_job(loop, arg))) {
+	while ((job = find_job(loop, arg, last))) {
 		if (!job->is_over) {
 			job->is_over = true;
 			nofi_err_set(&job->err, -ECANCELED, "nof_discover_cancel() was called");

@@ -8,6 +8,7 @@
 #define NOF_CTRL_JOB_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "err.h"
 #include "queue/loop.h"
@@ -18,6 +19,7 @@ struct nofi_job {
 	nof_done_fn *done;
 	void *arg;			/* of done */
 	struct nofi_err err;		/* how it ended; code 0: well */
+	uint64_t serial;		/* counts all that were started */
 	bool is_over;			/* only the callback is left */
 	struct nofi_defer tell;		/* calls it */
 	/* Ends everything that could still call into the job. Not called once it is over. */
@@ -26,7 +28,7 @@ struct nofi_job {
 	void (*end)(struct nofi_job *job);
 };
 
-/* All fields but next, err, is_over and tell are set. */
+/* All fields but next, err, serial, is_over and tell are set. */
 void nofi_job_start(struct nofi_job *job);
 /* job->err says how. The job is gone after this turn. */
 void nofi_job_finish(struct nofi_job *job);

@@ -555,6 +555,42 @@ static void t_cancel(struct rig *r)
 	farm_end(&farm);
 }
 
+static struct {
+	struct rig *r;
+	struct nof_discovery_log *log;
+	unsigned calls;
+} stubborn;
+
+/* Tries again whenever it failed, as programs do. */
+static void on_failure(void *arg, const struct nof_completion *c)
+{
+	/* The test's own end: the loop that it looks for would not be one. */
+	if (++stubborn.calls == 100)
+		fail_msg("canceled %u times in one call", stubborn.calls);
+	if (c->error && stubborn.r)
+		assert_int_equal(nof_discover(stubborn.r->loop, &stubborn.r->opts, NULL,
+					      &stubborn.log, on_failure, arg), 0);
+}
+
+/* One that is begun by the callback of one that was canceled is not canceled as well. */
+static void t_cancel_ends(struct rig *r)
+{
+	rig_target(r, NULL, "on=icreq do=silence");
+	rig_loop(r);
+	rig_opts(r, DISCOVERY, &r->opts);
+	memset(&stubborn, 0, sizeof(stubborn));
+	stubborn.r = r;
+	assert_int_equal(nof_discover(r->loop, &r->opts, NULL, &stubborn.log, on_failure,
+				      &stubborn), 0);
+	rig_turn(r, 10);
+	assert_int_equal(nof_discover_cancel(r->loop, &stubborn), 1);
+	assert_int_equal(stubborn.calls, 1);
+	stubborn.r = NULL;
+	assert_int_equal(nof_discover_cancel(r->loop, &stubborn), 1);
+	assert_int_equal(nof_discover_cancel(r->loop, &stubborn), 0);
+	assert_int_equal(stubborn.calls, 2);
+}
+
 static void t_refused(struct rig *r)
 {
 	struct nof_discovery_log *log = NULL;
@@ -602,6 +638,7 @@ static const struct rig_test tests[] = {
 	{ "f30_two_ports", t_two_ports },
 	{ "f32_lsp", t_lsp },
 	{ "f32_cancel", t_cancel },
+	{ "f32_cancel_ends", t_cancel_ends },
 	{ "f32_refused", t_refused },
 };
 
