@@ -180,6 +180,41 @@ static void t_partial(struct rig *r)
 	farm_end(&farm);
 }
 
+/* All ports of one subsystem are the paths of its namespace; one of them may go. */
+static void t_paths(struct rig *r)
+{
+	struct nof_path_info info[4] = { { .size = sizeof(info[0]) } };
+	char data[512], back[512];
+	struct rig_op *op_;
+	struct all a;
+
+	rig_target(r, "--listen=127.0.0.1:0 --listen=127.0.0.1:0", NULL);
+	begin(r, &a, "max_retries=5");
+	strcpy(a.opts.subnqn, RIG_NQN);
+	assert_int_equal(run(r, &a), 0);
+	assert_int_equal(a.result->connected, 3);
+	op_ = RIG_SUBMIT(r, nof_ns_open(a.result->records[0].ctrl, NULL, &r->ns, rig_done, op));
+	assert_int_equal(rig_finish(op_), 0);
+	for (size_t i = 1; i < 3; i++) {
+		op_ = RIG_SUBMIT(r, nof_ns_add_path(r->ns, a.result->records[i].ctrl, rig_done,
+						    op));
+		assert_int_equal(rig_finish(op_), 0);
+	}
+	assert_int_equal(nof_ns_get_paths(r->ns, info, 4), 3);
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_chan_open(r->ns, r->loop, &r->chan,
+								rig_done, op))), 0);
+	rig_fill(data, sizeof(data), 1);
+	assert_int_equal(rig_write(r, data, sizeof(data), 0, 0), 0);
+	assert_string_equal(rig_control(r, "unlisten 1"), "ok");
+	assert_int_equal(rig_read(r, back, sizeof(back), 0, 0), 0);
+	assert_memory_equal(data, back, sizeof(data));
+	nof_chan_close(r->chan);
+	r->chan = NULL;
+	nof_ns_close(r->ns);
+	r->ns = NULL;
+	end(&a);
+}
+
 static void t_none(struct rig *r)
 {
 	const struct forged e[] = {
@@ -271,6 +306,7 @@ static void t_sync_and_refused(struct rig *r)
 static const struct rig_test tests[] = {
 	{ "walk", t_walk },
 	{ "partial", t_partial },
+	{ "paths", t_paths },
 	{ "none", t_none },
 	{ "cancel", t_cancel },
 	{ "sync_and_refused", t_sync_and_refused },
