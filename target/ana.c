@@ -100,12 +100,6 @@ static unsigned int members(const struct subsys *s, uint32_t group)
 	return n;
 }
 
-/* A host sizes its log buffer by this: the most groups there can ever be. */
-uint32_t ana_groups(const struct subsys *s)
-{
-	return ANA_GROUPS;
-}
-
 uint8_t *log_ana(const struct ctrl *ctrl, bool is_rgo, size_t *len)
 {
 	const struct listener *l = ctrl->port;

@@ -74,7 +74,7 @@ static void id_ctrl(struct cmd *cmd, struct nvme_id_ctrl *id)
 		id->anatt = opt.anatt;
 		id->anacap = 0x1f | 1u << 6;	/* every state; groups do not change */
 		id->anagrpmax = htole32(ANA_GROUPS);
-		id->nanagrpid = htole32(ana_groups(s));
+		id->nanagrpid = htole32(ANA_GROUPS);	/* hosts size their log buffer by it */
 	}
 	id->oacs = htole16(OACS | (opt.capacity ? 1u << 3 : 0));
 	id->frmw = FW_SLOTS << 1 | 1u << 0 | 1u << 4;	/* slot 1 read-only, no reset needed */

@@ -187,9 +187,10 @@ static uint16_t create(struct cmd *cmd)
 
 	if (sqe_dw(cmd, 11) >> 24)
 		return CMD_STATUS(NVME_SC_IOCS_NOT_SUPPORTED);
-	if (!nsze || anagrp > ANA_GROUPS)
-		return anagrp ? CMD_STATUS(NVME_SC_ANA_GROUP_ID_INVALID) :
-				NVME_SC_INVALID_FIELD | DNR;
+	if (anagrp > ANA_GROUPS)
+		return CMD_STATUS(NVME_SC_ANA_GROUP_ID_INVALID);
+	if (!nsze)
+		return NVME_SC_INVALID_FIELD | DNR;
 	if (le64toh(d->ncap) != nsze)
 		return CMD_STATUS(NVME_SC_THIN_PROV_NOT_SUPP);
 	if (!format_is_valid(NULL, format, d->dps & 7))

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Subsystems and their namespaces: made from specifications, found, removed. */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,13 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ns_spec.h"
 #include "pi.h"
 #include "target.h"
 #include "zns.h"
 
 struct subsys *subsystems;
 
-enum { GIVEN_UUID = 1, GIVEN_NGUID = 2, GIVEN_EUI64 = 4 };
 
 /* A stable 64-bit hash for serial numbers and identifiers: same NQN and NSID, same result. */
 static uint64_t hash64(const char *s, uint64_t salt)
@@ -125,26 +124,6 @@ static void set_identifiers(struct ns *ns, unsigned int given, uint32_t generati
 	ns->uuid[8] = (ns->uuid[8] & 0x3f) | 0x80;
 }
 
-/* n bytes of hex digits, '-' anywhere between bytes; "none" is all zeroes. */
-static bool parse_hex(const char *s, uint8_t *out, size_t n)
-{
-	memset(out, 0, n);
-	if (!strcmp(s, "none"))
-		return true;
-	for (size_t i = 0; i < n; i++) {
-		char byte[3] = { 0 };
-
-		while (*s == '-')
-			s++;
-		if (!isxdigit((unsigned char)s[0]) || !isxdigit((unsigned char)s[1]))
-			return false;
-		memcpy(byte, s, 2);
-		out[i] = (uint8_t)strtoul(byte, NULL, 16);
-		s += 2;
-	}
-	return !*s;
-}
-
 static int open_file(struct ns *ns, const char *path, char *err, size_t errlen, uint64_t *bytes)
 {
 	struct stat st;
@@ -166,132 +145,6 @@ static int open_file(struct ns *ns, const char *path, char *err, size_t errlen, 
 		return -1;
 	}
 	*bytes = (uint64_t)end;
-	return 0;
-}
-
-/* What a specification says that is not simply kept. */
-struct extra {
-	unsigned int given;		/* identifiers */
-	uint64_t zone, zone_cap;	/* bytes */
-	uint32_t mar, mor;
-};
-
-/* N[:BOUNDARY[:OFFSET]], in blocks. */
-static bool parse_atomic(struct ns *ns, const char *s)
-{
-	unsigned int n, boundary = 0, offset = 0;
-
-	if (sscanf(s, "%u:%u:%u", &n, &boundary, &offset) < 1 || !n || n > 0x10000 ||
-	    boundary > 0xffff || offset > 0xffff || (boundary && boundary < n))
-		return false;
-	ns->atomic = (uint16_t)(n > 0xffff ? 0xffff : n);
-	ns->atomic_boundary = (uint16_t)boundary;
-	ns->atomic_offset = (uint16_t)offset;
-	return true;
-}
-
-/* Metadata, protection information, zones. */
-static bool parse_format_option(struct ns *ns, const char *t, struct extra *x)
-{
-	uint64_t v;
-
-	if (!strncmp(t, "ms=", 3) && parse_size(t + 3, &v) && (v == 8 || v == 16 || v == 64)) {
-		ns->ms = (uint16_t)v;
-		return true;
-	}
-	if (!strncmp(t, "pi=", 3) && parse_size(t + 3, &v) && v && v <= 3) {
-		ns->pi_type = (uint8_t)v;
-		ns->special |= NS_PI;
-		return true;
-	}
-	if (!strncmp(t, "pif=", 4) && parse_size(t + 4, &v) && (v == 16 || v == 32 || v == 64)) {
-		ns->pif = v == 16 ? PI_GUARD16 : v == 32 ? PI_GUARD32 : PI_GUARD64;
-		return true;
-	}
-	if (!strcmp(t, "pil=first")) {
-		ns->is_pi_first = true;
-		return true;
-	}
-	if (!strncmp(t, "zns=", 4) && parse_size(t + 4, &x->zone))
-		return x->zone >= 4096 && !(x->zone % 4096);
-	if (!strncmp(t, "zcap=", 5) && parse_size(t + 5, &x->zone_cap))
-		return x->zone_cap >= 4096 && !(x->zone_cap % 4096);
-	if (!strncmp(t, "mar=", 4) && parse_size(t + 4, &v) && v && v < UINT32_MAX) {
-		x->mar = (uint32_t)v;
-		return true;
-	}
-	if (!strncmp(t, "mor=", 4) && parse_size(t + 4, &v) && v && v < UINT32_MAX) {
-		x->mor = (uint32_t)v;
-		return true;
-	}
-	return false;
-}
-
-/* MSSRL:MCL:MSRC, all as the host sees them but MSRC, which is 1's based here. */
-static bool parse_copy(struct ns *ns, const char *s)
-{
-	unsigned int mssrl, mcl, msrc;
-
-	if (sscanf(s, "%u:%u:%u", &mssrl, &mcl, &msrc) != 3 || !mssrl || mssrl > 0xffff ||
-	    mcl < mssrl || mcl > 65536 || !msrc || msrc > 256)
-		return false;
-	ns->mssrl = (uint16_t)mssrl;
-	ns->mcl = mcl;
-	ns->msrc = (uint8_t)(msrc - 1);
-	return true;
-}
-
-static bool parse_ns_option(struct ns *ns, const char *t, struct extra *x)
-{
-	uint64_t v;
-
-	if (!strcmp(t, "ro")) {
-		ns->is_readonly = true;
-		return true;
-	}
-	if (!strncmp(t, "bs=", 3) && parse_size(t + 3, &v) && (v == 512 || v == 4096)) {
-		ns->lbads = v == 512 ? 9 : 12;
-		return true;
-	}
-	if (!strncmp(t, "nsid=", 5) && parse_size(t + 5, &v) && v && v <= 65535) {
-		ns->nsid = (uint32_t)v;
-		return true;
-	}
-	if (!strncmp(t, "anagrp=", 7) && parse_size(t + 7, &v) && v && v <= ANA_GROUPS) {
-		ana_is_on = true;
-		ns->anagrp = (uint32_t)v;
-		return true;
-	}
-	if (!strncmp(t, "copy=", 5))
-		return parse_copy(ns, t + 5);
-	if (!strncmp(t, "atomic=", 7))
-		return parse_atomic(ns, t + 7);
-	if (!strncmp(t, "uuid=", 5)) {
-		x->given |= GIVEN_UUID;
-		return parse_hex(t + 5, ns->uuid, sizeof(ns->uuid));
-	}
-	if (!strncmp(t, "nguid=", 6)) {
-		x->given |= GIVEN_NGUID;
-		return parse_hex(t + 6, ns->nguid, sizeof(ns->nguid));
-	}
-	if (!strncmp(t, "eui64=", 6)) {
-		x->given |= GIVEN_EUI64;
-		return parse_hex(t + 6, ns->eui64, sizeof(ns->eui64));
-	}
-	return parse_format_option(ns, t, x);
-}
-
-static int parse_ns_options(struct ns *ns, char *o, struct extra *x, char *err, size_t errlen)
-{
-	char *save = NULL;
-
-	for (char *t = strtok_r(o, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
-		if (parse_ns_option(ns, t, x))
-			continue;
-		snprintf(err, errlen, "unknown namespace option, or no value of it: '%s'; "
-			 "nvmf-target --help lists them", t);
-		return -1;
-	}
 	return 0;
 }
 
@@ -392,7 +245,7 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 {
 	struct ns *ns = calloc(1, sizeof(*ns));
 	char *copy = strdup(spec), *arg, *opts;
-	struct extra extra = { .mar = UINT32_MAX, .mor = UINT32_MAX };
+	struct ns_extra extra = { .mar = UINT32_MAX, .mor = UINT32_MAX };
 	uint64_t bytes = 0;
 
 	if (!ns || !copy) {
@@ -415,7 +268,7 @@ static struct ns *ns_make(struct subsys *s, const char *spec, uint32_t nsid, uin
 	opts = strchr(arg, ',');
 	if (opts) {
 		*opts++ = 0;
-		if (parse_ns_options(ns, opts, &extra, err, errlen))
+		if (ns_parse_options(ns, opts, &extra, err, errlen))
 			goto fail;
 	}
 	if (nsid)

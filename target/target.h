@@ -9,6 +9,8 @@
  *               cmd.c   struct cmd, SGL, R2T ──► sink (ns.c)
  *                 ▼
  *               fabrics.c / admin.c / nvm.c    exec, result
+ *                 │          │          └──► fused.c copy.c resv.c zns.c block.c (pi.c)
+ *                 │          └──► identify.c log.c nsmgmt.c format.c sanitize.c firmware.c …
  *                 ▼
  *               tx.c    C2HData, CapsuleResp ─► one sendmsg per batch
  *                 ▲
@@ -521,7 +523,6 @@ int ana_parse(struct listener *l, const char *spec, char *err, size_t errlen);
 void ana_set(struct listener *l, uint32_t group, uint8_t state);
 uint16_t ana_status(const struct listener *l, const struct ns *ns);	/* 0: accessible */
 uint8_t *log_ana(const struct ctrl *ctrl, bool is_rgo, size_t *len);
-uint32_t ana_groups(const struct subsys *s);	/* NANAGRPID */
 
 /* ---- admin.c, identify.c, log.c, nvm.c: set exec or status ---- */
 void admin_prepare(struct cmd *cmd);
