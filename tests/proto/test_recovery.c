@@ -6,6 +6,7 @@
  */
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -533,6 +534,106 @@ static void t_meddle(struct rig *r)
 	rig_close(r);
 }
 
+/* ---- anything at any time ---- */
+
+static struct {
+	enum nof_ctrl_state last;
+	char wrong[64];
+} order;
+
+static void on_ordered(void *arg, const struct nof_event *ev)
+{
+	static const unsigned after[] = {
+		[NOF_CTRL_NEW] = 1u << NOF_CTRL_CONNECTING,
+		/* Each pause between attempts is told. */
+		[NOF_CTRL_CONNECTING] = 1u << NOF_CTRL_LIVE | 1u << NOF_CTRL_CONNECTING,
+		[NOF_CTRL_LIVE] = 1u << NOF_CTRL_RESETTING | 1u << NOF_CTRL_DELETING,
+		[NOF_CTRL_RESETTING] = 1u << NOF_CTRL_CONNECTING,
+		[NOF_CTRL_DELETING] = 1u << NOF_CTRL_CLOSED,
+		[NOF_CTRL_FAILED] = 0, [NOF_CTRL_CLOSED] = 0,
+	};
+
+	rig_on_event(arg, ev);
+	if (ev->type != NOF_EVENT_CTRL_STATE)
+		return;
+	if (!(after[order.last] & 1u << ev->state) && !*order.wrong)
+		snprintf(order.wrong, sizeof(order.wrong), "%s after %s",
+			 nof_ctrl_state_name(ev->state), nof_ctrl_state_name(order.last));
+	order.last = ev->state;
+}
+
+/* A seeded mixture of losses, resets and refusals, with I/O whenever a channel can be had. */
+static void t_anything(struct rig *r)
+{
+	static const char *const faults[] = {
+		"clear", "fault on=connect nth=1 do=close", "fault on=identify nth=1 do=reset",
+		"fault on=icresp nth=1 do=drop", "fault on=propset nth=2 do=status:6",
+		"fault on=keepalive nth=1 do=status:0x19", "fault on=write nth=1 do=drop",
+		"fault on=connect qid=io nth=1 do=status:1/0x81", "fault on=resp nth=3 do=term:1:4",
+	};
+	const unsigned *seed = r->arg;
+	uint32_t x = *seed * 2654435761u + 1;
+	static uint8_t buf[16][512];
+	struct rig_op *one;
+
+	order.last = NOF_CTRL_NEW;
+	order.wrong[0] = '\0';
+	rig_target(r, NULL, NULL);
+	rig_loop(r);
+	rig_opts(r, "ctrl_loss_tmo=-1&reconnect_delay=0.03&connect_timeout=0.2&admin_timeout=0.3&"
+		 "io_timeout=0.2&keep_alive_tmo=0.3", &r->opts);
+	assert_int_equal(nof_ctrl_new(r->loop, &r->opts, on_ordered, r, &r->ctrl), 0);
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ctrl_connect(r->ctrl, rig_done, op))), 0);
+	assert_int_equal(rig_open_ns(r, NULL), 0);
+	for (int i = 0; i < 60; i++) {
+		x ^= x << 13;
+		x ^= x >> 17;
+		x ^= x << 5;
+		switch (x % 8) {
+		case 0:
+			rig_control(r, "drop io");
+			break;
+		case 1:
+			rig_control(r, "drop admin");
+			break;
+		case 2:
+			RIG_SUBMIT(r, nof_ctrl_reset(r->ctrl, rig_done, op));
+			break;
+		case 3:
+		case 4:
+			rig_control(r, "%s", faults[x / 8 % ARRAY_SIZE(faults)]);
+			break;
+		case 5:
+			nof_chan_close(r->chan);
+			r->chan = NULL;
+			if (nof_ctrl_get_state(r->ctrl) == NOF_CTRL_LIVE)
+				rig_open_chan(r);
+			break;
+		default:
+			for (unsigned k = 0; r->chan && k < ARRAY_SIZE(buf); k++)
+				if (k & 1)
+					rig_submit_read(r, buf[k], sizeof(buf[k]), k * 512);
+				else
+					rig_submit_write(r, buf[k], sizeof(buf[k]), k * 512);
+		}
+		for (uint32_t turns = x / 512 % 6; turns; turns--)
+			rig_turn(r, 20);
+	}
+	rig_control(r, "clear");
+	rig_finish_all(r);
+	/* What was done to connections before may still cost an association or two. */
+	do {
+		one = RIG_SUBMIT(r, nof_ctrl_reset(r->ctrl, rig_done, op));
+		assert_int_equal(rig_finish(one), 0);
+		nof_chan_close(r->chan);
+		r->chan = NULL;
+	} while (rig_open_chan(r));
+	works(r);
+	assert_int_equal(r->failures, 0);
+	assert_int_equal(rig_disconnect(r), 0);
+	assert_string_equal(order.wrong, "");
+}
+
 /* ---- a channel on the loop of another thread ---- */
 
 struct other {
@@ -675,14 +776,25 @@ static int mute_listener(struct rig *r, uint32_t ip)
 enum { OTHER_IP = INADDR_LOOPBACK + 1 };
 
 /* An NVMe/TCP port, but nobody behind it: answers ICReq, and ends at the first command. */
+struct impostor {
+	int fd;
+	atomic_bool is_over;
+};
+
 static void *impostor_main(void *arg)
 {
 	static const uint8_t icresp[128] = { 1, 0, 128, 0, 128, [14] = 16 /* MAXH2CDATA 1 MiB */ };
-	const int *fd = arg;
+	const struct timeval second = { .tv_sec = 1 };
+	struct impostor *im = arg;
+	struct pollfd p = { .fd = im->fd, .events = POLLIN };
 	uint8_t buf[2048];
-	int c;
 
-	while ((c = accept(*fd, NULL, NULL)) >= 0) {
+	while (!atomic_load(&im->is_over)) {
+		int c = poll(&p, 1, 20) > 0 ? accept(im->fd, NULL, NULL) : -1;
+
+		if (c < 0)
+			continue;
+		setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
 		if (recv(c, buf, 128, MSG_WAITALL) == 128 &&
 		    send(c, icresp, sizeof(icresp), MSG_NOSIGNAL) == sizeof(icresp))
 			(void)!recv(c, buf, sizeof(buf), 0);
@@ -694,25 +806,24 @@ static void *impostor_main(void *arg)
 /* It must not keep us from the next address: attempts begin at different ones. */
 static void t_addresses_rotate(struct rig *r)
 {
+	struct impostor im = { .is_over = false };
 	pthread_t thread;
-	int fd;
 
 	atomic_store(&names.error, 0);
 	atomic_store(&names.first, 0);
 	rig_target(r, NULL, NULL);
 	by_name(r, FAST);
-	fd = mute_listener(r, OTHER_IP);
-	assert_int_equal(pthread_create(&thread, NULL, impostor_main, &fd), 0);
+	im.fd = mute_listener(r, OTHER_IP);
+	assert_int_equal(pthread_create(&thread, NULL, impostor_main, &im), 0);
 	atomic_store(&names.first, OTHER_IP);
 	rig_control(r, "drop admin");
 	RIG_UNTIL(r, r->states[NOF_CTRL_LIVE].count == 2);
 	assert_int_equal(stats_of(r->ctrl).reconnect_attempts, 2);
 	assert_non_null(strstr(r->states[NOF_CTRL_CONNECTING].detail, "127.0.0.2"));
 	assert_int_equal(rig_disconnect(r), 0);
-	shutdown(fd, SHUT_RDWR);
-	pthread_cancel(thread);
+	atomic_store(&im.is_over, true);
 	pthread_join(thread, NULL);
-	close(fd);
+	close(im.fd);
 }
 
 /*
@@ -804,6 +915,9 @@ static const struct rig_test tests[] = {
 	MEDDLE("free_waiting_outside", NOF_CTRL_CONNECTING, 2, FREE, true, true),
 	MEDDLE("free_live_again", NOF_CTRL_LIVE, 2, FREE, false, true),
 	MEDDLE("free_failed", NOF_CTRL_FAILED, 1, FREE),
+	{ "anything_1", t_anything, &(const unsigned){ 1 } },
+	{ "anything_2", t_anything, &(const unsigned){ 2 } },
+	{ "anything_3", t_anything, &(const unsigned){ 3 } },
 	{ "other_thread", t_other_thread },
 	{ "name_fails", t_name_fails },
 	{ "addresses_rotate", t_addresses_rotate },
