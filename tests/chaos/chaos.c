@@ -131,6 +131,9 @@ static int open_paths(struct chaos *c, struct nof_loop *loop)
 	}
 	if (nof_ns_open_sync(c->ctrls[0], NULL, &c->ns) < 0)
 		goto failed;
+	for (i = 1; i < c->o.paths; i++)
+		if (nof_ns_add_path_sync(c->ns, c->ctrls[i]) < 0)
+			goto failed;
 	c->info.size = sizeof(c->info);
 	nof_ns_get_info(c->ns, &c->info);
 	if (c->info.bytes < c->o.span || MODEL_UNIT % c->info.block_size) {

@@ -58,7 +58,7 @@ struct counters {
 #define SET(to, value)	__atomic_store_n(&(to), (value), __ATOMIC_RELAXED)
 
 struct slot {
-	uint64_t serial;  /* 0: idle; what the completion must bring */
+	uint64_t serial;  /* 0: idle; what the completion must bring; atomic, as the next */
 	uint64_t started; /* ns */
 	enum kind kind;
 	uint32_t first, count; /* units */

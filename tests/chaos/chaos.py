@@ -62,12 +62,16 @@ class Runner:
                  for i, state in enumerate(self.states[number])]
         args = [f"--nqn={NQN}", f"--ns=file:{self.disk},anagrp={ANAGRP}", "--anatt=5",
                 f"--cntlid-min={1 + 1000 * number}", f"--mptcp={self.args.mptcp}"]
+        if self.args.no_fence:
+            args.append("--kato-check=off")
         return Node(os.path.join(self.args.build, "target", "nvmf-target"), self.folder, number,
                     ports, args, self.env)
 
     def uris(self):
         keys = f"{KEYS}&engine={self.args.engine}&iopolicy={self.args.iopolicy}"
         keys += "&mptcp=" + ("off" if self.args.mptcp == "off" else "prefer")
+        if self.args.hold:
+            keys += f"&write_hold={self.args.hold}"
         if self.args.digests:
             keys += "&hdr_digest=on&data_digest=on"
         return [f"nvme+tcp://{port.split(',')[0]}/{NQN}?{keys}"
@@ -172,7 +176,7 @@ class Runner:
 
     def run(self):
         steps = Maker(self.args.seed, self.args.seconds, [len(s) for s in self.states],
-                      self.args.skip).make()
+                      self.args.skip, self.args.only).make()
         for node in self.nodes:
             node.start()
         proc = self.start_program(self.args.seconds)
@@ -258,6 +262,10 @@ def main():
     ap.add_argument("--mptcp", choices=("prefer", "off"), default="prefer")
     ap.add_argument("--iopolicy", default="numa")
     ap.add_argument("--digests", action="store_true")
+    ap.add_argument("--hold", help="write_hold of the paths (default: auto)")
+    ap.add_argument("--no-fence", action="store_true",
+                    help="targets execute what they find after the keep alive time, too")
+    ap.add_argument("--only", action="append", default=[], help="only this kind of disruption")
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--depth", type=int, default=16)
     ap.add_argument("--skip", action="append", default=[], help="a kind of disruption, or all")

@@ -17,18 +17,20 @@ STATES = ("optimized", "non-optimized", "inaccessible", "persistent-loss", "chan
 
 
 class Maker:
-    def __init__(self, seed, seconds, ports, skip=()):
-        """ports: for each node how many it has; skip: disruptions that are not wanted"""
+    def __init__(self, seed, seconds, ports, skip=(), only=()):
+        """ports: for each node how many it has; skip, only: disruptions by name"""
         self.rng = random.Random(f"chaos/{seed}")
         self.seconds = seconds
         self.ports = ports
         self.steps = []
+        self.loss_until = 0.0                   # a path is in persistent loss
         self.node_until = [0.0] * len(ports)    # until then something is wrong with it
         self.down_until = {(n, p): 0.0 for n, count in enumerate(ports) for p in range(count)}
         self.kinds = [kind for kind in (
             (self.kill, 4), (self.stop, 4), (self.pause, 3), (self.slow, 2), (self.late, 2),
             (self.drop, 3), (self.ana, 4), (self.unlisten, 2), (self.status, 2), (self.term, 2),
-            (self.fewer_queues, 1)) if kind[0].__name__ not in skip and "all" not in skip]
+            (self.fewer_queues, 1)) if kind[0].__name__ in (only or [kind[0].__name__]) and
+            kind[0].__name__ not in skip and "all" not in skip]
 
     def make(self):
         now = QUIET
@@ -37,7 +39,7 @@ class Maker:
             node = self.rng.randrange(len(self.ports))
             if self.node_until[node] + 0.05 <= now:
                 kind(now, node)
-            now += self.rng.expovariate(1 / 0.9)
+            now += self.rng.expovariate(1 / 0.5)
         return sorted(self.steps)
 
     def duration(self, longest):
@@ -89,10 +91,15 @@ class Maker:
     def ana(self, now, node):
         port = self.one_of(node)
         state = self.rng.choice(STATES)
+        # It does not end by itself, as far as a host knows: with all paths in it, I/O fails.
+        if state == "persistent-loss" and now < self.loss_until + 1:
+            return
         is_down = state not in ("optimized", "non-optimized")
         longest = 2 if state == "change" else 6
         self.for_a_while(now, node, [(node, port)] if is_down else [], longest, "ana",
                          "ana_again", port, state)
+        if state == "persistent-loss":
+            self.loss_until = max(self.loss_until, self.node_until[node])
 
     def faults(self, now, node, longest, script):
         self.for_a_while(now, node, [], longest, "fault", "clear", script)

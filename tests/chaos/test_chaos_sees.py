@@ -86,5 +86,18 @@ def a_write_that_fails_leaves_a_doubt_and_is_an_error():
     eq((doc["errors"], doc["mismatches"], doc["doubtful_units"] > 0), (1, 0, True))
 
 
+@test
+def an_old_write_that_a_stopped_target_executes_late():
+    """What write_hold is for: without it, and with targets that do not give the host up."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "chaos.py")
+    build = os.path.dirname(os.path.dirname(sys.argv[1]))
+    p = subprocess.run([sys.executable, script, f"--build={build}", "--seconds=15", "--seed=5",
+                        "--only=stop", "--hold=off", "--no-fence", "--ignore-rss"],
+                       stdout=subprocess.PIPE, timeout=200)
+    report = json.loads(p.stdout)
+    eq((p.returncode, report["final"]["mismatches"] > 0), (1, True), str(report)[:2000])
+    eq("the older generation" in report["final"]["first_failure"], True)
+
+
 if __name__ == "__main__":
     raise SystemExit(main())

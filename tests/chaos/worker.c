@@ -113,7 +113,7 @@ static void done(void *arg, const struct nof_completion *c)
 		SET(w->n.slowest, took);
 	judge(w, s, c);
 	model_give_back(&w->model, s->first, s->count);
-	s->serial = 0;
+	SET(s->serial, (uint64_t)0);
 	w->inflight--;
 	ADD(w->n.completed, 1);
 	if (w->chaos->o.plant == PLANT_DOUBLED && serial == 1000)
@@ -166,8 +166,8 @@ static bool submit(struct worker *w, struct slot *s)
 	int ret;
 
 	prepare(w, s);
-	s->started = now_ns();
-	s->serial = ++w->serial;
+	SET(s->started, now_ns());
+	SET(s->serial, ++w->serial);
 	w->is_submitting = true;
 	ret = call(w, s, ticket(w, s));
 	w->is_submitting = false;
@@ -176,7 +176,7 @@ static bool submit(struct worker *w, struct slot *s)
 		ADD(w->n.submitted, 1);
 		return true;
 	}
-	s->serial = 0;
+	SET(s->serial, (uint64_t)0);
 	model_give_back(&w->model, s->first, s->count);
 	if (ret == -EAGAIN) {
 		ADD(w->n.refused, 1);
