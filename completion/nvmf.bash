@@ -4,12 +4,15 @@
 # Knows no option by itself: each tool prints its own table (--bash-options), which is the one it
 # parses with, so that this can never be out of date. Needs nothing of the bash-completion package.
 
-# _nvmf_values VALUES WORD BEFORE: words, or names of files, each with BEFORE in front.
+# _nvmf_values VALUES WORD BEFORE TABLE: words, names of files or URIs, each with BEFORE in front.
 _nvmf_values()
 {
 	if [[ $1 == @file ]]; then
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -P "$3" -f -- "$2")
+	elif [[ $1 == @uri ]]; then
+		_nvmf_operand "$(sed 's/^operands .*/operands uri/' <<<"$4")" "$2"
+		COMPREPLY=("${COMPREPLY[@]/#/"$3"}")
 	else
 		mapfile -t COMPREPLY < <(compgen -P "$3" -W "$1" -- "$2")
 	fi
@@ -81,9 +84,9 @@ _nvmf()
 	prev=${prev##*[[:space:]]}
 	if [[ $cur == --*=* ]]; then
 		_nvmf_option "$table" "${cur%%=*}" = &&
-			_nvmf_values "$REPLY" "${cur#*=}" "${cur%%=*}="
+			_nvmf_values "$REPLY" "${cur#*=}" "${cur%%=*}=" "$table"
 	elif [[ $prev == --* && $prev != *=* ]] && _nvmf_option "$table" "$prev"; then
-		_nvmf_values "$REPLY" "$cur" ''
+		_nvmf_values "$REPLY" "$cur" '' "$table"
 	elif [[ $cur == -* ]]; then
 		_nvmf_names "$table" "$cur"
 	else

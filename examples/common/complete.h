@@ -13,7 +13,7 @@
 /* Values of an option that takes one of a few, or a file name. */
 struct complete_values {
 	const char *name;   /* of the option */
-	const char *values; /* words separated by blanks; "@file" = names of files */
+	const char *values; /* words separated by blanks; "@file", "@uri" */
 };
 
 /*

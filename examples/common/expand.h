@@ -18,6 +18,7 @@ struct tool_target {
 struct tool_targets {
 	struct tool_target *list;
 	size_t count, room;
+	char error[640]; /* sentence of the call that failed */
 };
 
 /* True when a URI names no subsystem, or the discovery service itself. */
@@ -25,14 +26,11 @@ bool tool_is_discovery(const struct nof_opts *opts);
 
 /*
  * Adds to *t what opts, of the URI uri, stands for: itself, or each subsystem that its discovery
- * service and those it refers to list. 0, or a negative errno with nof_strerror_detail(): what
- * is in *t stays. ENOENT: nothing is listed.
+ * service and those it refers to list. 0, or a negative errno and t->error: what is in *t stays.
+ * ENOENT: nothing is listed.
  */
 int tool_expand(struct tool_targets *t, struct nof_loop *loop, const struct nof_opts *opts,
 		const char *uri);
-/* The same for a log that has been read. */
-int tool_expand_log(struct tool_targets *t, const struct nof_opts *base,
-		    const struct nof_discovery_log *log);
 void tool_targets_free(struct tool_targets *t);
 
 #endif

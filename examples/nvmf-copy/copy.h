@@ -29,6 +29,7 @@
 
 #define COPY_MAX_REQUESTS 1024u
 #define COPY_MAX_QUEUES	  64u
+#define COPY_MAX_PATHS	  16u
 #define COPY_MAX_CHUNK	  (64ull << 20)
 #define COPY_UNKNOWN	  UINT64_MAX /* size of a pipe before its end */
 
@@ -36,6 +37,8 @@ struct copy_opts {
 	const char *src, *dst;
 	unsigned int requests; /* in flight on each end */
 	unsigned int queues;   /* I/O queues of each namespace */
+	const char *paths[COPY_MAX_PATHS]; /* more ways to SRC or DST */
+	unsigned int path_count;
 	uint64_t chunk;	       /* bytes of a request */
 	bool sparse;	       /* find zeroes, write them without sending them */
 	bool flush;	       /* DST durable before the end */
@@ -76,6 +79,17 @@ struct end_ops {
 	int (*close)(struct end *end); /* 0 or a negative errno: writing failed late */
 };
 
+/* A controller through which a namespace is reached. */
+struct path {
+	struct path *next;
+	const char *uri;
+	struct nof_opts opts;
+	struct nof_ctrl *ctrl;
+	/* What was known of it when the end was closed. */
+	struct nof_path_info io;
+	struct nof_ctrl_stats stats;
+};
+
 /* SRC or DST. */
 struct end {
 	const struct end_ops *ops;
@@ -89,11 +103,10 @@ struct end {
 	unsigned int limit; /* operations it takes at a time */
 	unsigned int busy;  /* operations open now */
 	/* END_NS */
-	struct nof_opts opts;
-	struct nof_ctrl *ctrl;
+	struct path *paths; /* the first is that of the name */
 	struct nof_ns *ns;
 	struct nof_ns_info info;
-	struct nof_ctrl_info ctrl_info;
+	struct nof_ctrl_info ctrl_info; /* of the first path */
 	struct nof_transport transport; /* of the first queue */
 	bool is_abandoned;		/* the target is silent: no leave is taken of it */
 	struct nof_chan **chans;
@@ -151,6 +164,10 @@ int end_submit(struct io *io);
 /* end_ns.c */
 bool end_is_uri(const char *name);
 int end_ns_open(struct copy *c, struct end *end);
+/* Adds a path to the end whose namespace the URI leads to. 0, −1 or TOOL_USAGE, as above. */
+int end_ns_add_path(struct copy *c, const char *uri);
+/* After the report: frees what it was made of. */
+void end_ns_forget(struct end *end);
 
 /* end_file.c */
 int end_file_open(struct copy *c, struct end *end);

@@ -53,7 +53,8 @@ bool end_is_same(const struct end *a, const struct end *b)
 		return !memcmp(m->nguid, n->nguid, sizeof(m->nguid));
 	/* Without identifiers only the same address is known to be the same storage. */
 	return m->nsid == n->nsid && !strcmp(a->ctrl_info.subnqn, b->ctrl_info.subnqn) &&
-	       !strcmp(a->opts.traddr, b->opts.traddr) && !strcmp(a->opts.trsvcid, b->opts.trsvcid);
+	       !strcmp(a->paths->opts.traddr, b->paths->opts.traddr) &&
+	       !strcmp(a->paths->opts.trsvcid, b->paths->opts.trsvcid);
 }
 
 const char *end_kind_name(const struct end *end)

@@ -173,11 +173,14 @@ static int run(struct copy *c)
 	struct check *check = NULL;
 	uint64_t cell = o->chunk;
 	int ret = open_loop(c), late;
+	unsigned int i;
 
 	if (ret == 0)
 		ret = end_open_src(c, &c->src, o->src);
 	if (ret == 0)
 		ret = end_open_dst(c, &c->dst, o->dst);
+	for (i = 0; ret == 0 && i < o->path_count; i++)
+		ret = end_ns_add_path(c, o->paths[i]);
 	if (ret == 0)
 		ret = check_ends(c);
 	if (ret == 0 && o->verify) {
@@ -234,5 +237,7 @@ int main(int argc, char **argv)
 		tool_error(ret, "%s", c.error);
 	if (ret != TOOL_USAGE && o.json && !report_json(&c, ret, stdout) && ret == 0)
 		ret = tool_output_failed();
+	end_ns_forget(&c.src);
+	end_ns_forget(&c.dst);
 	return ret;
 }

@@ -11,6 +11,7 @@ enum opt {
 	OPT_REQUESTS,
 	OPT_REQUEST_SIZE,
 	OPT_QUEUES,
+	OPT_PATH,
 	OPT_SPARSE,
 	OPT_FLUSH,
 	OPT_VERIFY,
@@ -25,6 +26,7 @@ static const struct option options[] = {
 	{ "requests", required_argument, NULL, OPT_REQUESTS },
 	{ "request-size", required_argument, NULL, OPT_REQUEST_SIZE },
 	{ "queues", required_argument, NULL, OPT_QUEUES },
+	{ "path", required_argument, NULL, OPT_PATH },
 	{ "sparse", no_argument, NULL, OPT_SPARSE },
 	{ "flush", no_argument, NULL, OPT_FLUSH },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
@@ -35,6 +37,11 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
+static const struct complete_values values[] = {
+	{ "path", "@uri" },
+	{ NULL, NULL },
+};
+
 static const char usage[] =
 	"usage: nvmf-copy [options] SRC DST\n"
 	"  --sparse             find zeroes; holes and write zeroes instead of sending them\n"
@@ -43,6 +50,7 @@ static const char usage[] =
 	"  --requests=N         requests in flight on each side (32)\n"
 	"  --request-size=SIZE  bytes of a request, k and m accepted (256k)\n"
 	"  --queues=N           I/O queues of each namespace (1)\n"
+	"  --path=URI           another path to the namespace SRC or DST (repeatable)\n"
 	"  --progress           show the bar even when standard error is no terminal\n"
 	"  --progress=FD        lines PHASE PERCENT BYTES TOTAL on this descriptor instead\n"
 	"  --json               one JSON document on standard output\n"
@@ -92,6 +100,14 @@ static int set(struct copy_opts *o, int opt, const char *v)
 		ret = number("queues", v, 1, COPY_MAX_QUEUES, &n);
 		o->queues = (unsigned int)n;
 		return ret;
+	case OPT_PATH:
+		if (!end_is_uri(v) || o->path_count == COPY_MAX_PATHS)
+			return 1 + tool_error(TOOL_USAGE,
+					      "--path=%s: the URI of a namespace is wanted, at "
+					      "most %u times.",
+					      v, COPY_MAX_PATHS);
+		o->paths[o->path_count++] = v;
+		return 0;
 	case OPT_REQUEST_SIZE:
 		if (!tool_parse_size(v, &o->chunk) || o->chunk < 4096 ||
 		    o->chunk > COPY_MAX_CHUNK || (o->chunk & (o->chunk - 1)))
@@ -118,6 +134,8 @@ static int check(const struct copy_opts *o)
 						  "output; give DST a name.");
 	if (o->verify && to_stdout)
 		return 1 + tool_error(TOOL_USAGE, "--verify: standard output cannot be read back.");
+	if (o->path_count && !end_is_uri(o->src) && !end_is_uri(o->dst))
+		return 1 + tool_error(TOOL_USAGE, "--path: neither SRC nor DST is a URI.");
 	if (o->progress_fd == 1 && (to_stdout || o->json))
 		return 1 + tool_error(TOOL_USAGE,
 				      "--progress=1: standard output is taken by the "
@@ -141,7 +159,9 @@ int copy_parse(int argc, char **argv, struct copy_opts *o)
 		switch (c) {
 		case OPT_HELP: fputs(usage, stdout); return 1 + TOOL_OK;
 		case OPT_VERSION: printf("nvmf-copy %s\n", nof_version()); return 1 + TOOL_OK;
-		case OPT_COMPLETE: complete_print(options, NULL, "uri file -"); return 1 + TOOL_OK;
+		case OPT_COMPLETE:
+			complete_print(options, values, "uri file -");
+			return 1 + TOOL_OK;
 		case ':': return 1 + tool_error(TOOL_USAGE, "%s needs a value.", argv[optind - 1]);
 		case '?':
 			return 1 + tool_error(TOOL_USAGE,

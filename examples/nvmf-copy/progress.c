@@ -8,6 +8,7 @@
 
 #define EVERY (NSEC_PER_SEC / 5)
 #define WIDTH 24 /* of the bar */
+#define STALL (2 * NSEC_PER_SEC) /* without a byte: worth telling */
 
 static struct {
 	const char *phase;
@@ -15,6 +16,7 @@ static struct {
 	bool is_bar;	/* on standard error */
 	uint64_t begun; /* ns */
 	uint64_t last;	/* ns of the last output */
+	uint64_t moved; /* ns of the last output with more bytes */
 	uint64_t bytes; /* then */
 	double rate;	/* bytes per second, smoothed; 0 before it is known */
 	int percent;	/* of the last line */
@@ -56,7 +58,10 @@ static void bar(uint64_t bytes, uint64_t total)
 	tool_format_bytes(all, sizeof(all), (double)total);
 	if (pg.rate > 0)
 		left = (double)(total - bytes) / pg.rate;
-	if (pg.rate > 0 && bytes < total && left < 360000)
+	if (bytes < total && pg.last - pg.moved >= STALL)
+		snprintf(eta, sizeof(eta), "  waiting for %d s",
+			 (int)((pg.last - pg.moved) / NSEC_PER_SEC));
+	else if (pg.rate > 0 && bytes < total && left < 360000)
 		snprintf(eta, sizeof(eta), "  ETA %d:%02d:%02d", (int)left / 3600,
 			 (int)left / 60 % 60, (int)left % 60);
 	fprintf(stderr, "\r%s %3d%% [%s] %s of %s  %s/s%s\033[K", pg.phase, pg.percent, blocks,
@@ -77,6 +82,8 @@ static void show(uint64_t bytes, uint64_t total, uint64_t now, int patience)
 		     total == 0		   ? 100 :
 					     (int)((double)bytes / (double)total * 100);
 	pg.last = now;
+	if (bytes != pg.bytes)
+		pg.moved = now;
 	pg.bytes = bytes;
 	if (pg.fd >= 0)
 		line(bytes, total, patience);
@@ -94,6 +101,7 @@ void progress_begin(const struct copy_opts *o, const char *phase, uint64_t total
 	pg.is_bar = pg.fd < 0 && (o->wants_bar || isatty(STDERR_FILENO));
 	pg.begun = now;
 	pg.last = now;
+	pg.moved = now;
 	if (pg.fd >= 0 && total != 0)
 		line(0, total, 1000);
 }

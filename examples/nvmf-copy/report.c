@@ -4,6 +4,26 @@
 #include "../common/json.h"
 #include "copy.h"
 
+static void report_paths(struct json *j, const struct end *end)
+{
+	const struct path *path;
+
+	json_array(j, "paths");
+	for (path = end->paths; path; path = path->next) {
+		json_object(j, NULL);
+		json_string(j, "uri", path->uri);
+		json_string(j, "state", nof_path_state_name(path->io.state));
+		json_string(j, "ana_state", nof_ana_state_name(path->io.ana));
+		json_u64(j, "commands", path->io.commands);
+		json_u64(j, "bytes", path->io.bytes);
+		json_u64(j, "retries", path->io.retries);
+		json_u64(j, "failovers", path->io.failovers);
+		json_u64(j, "reconnects", path->stats.reconnects);
+		json_object_end(j);
+	}
+	json_array_end(j);
+}
+
 static void report_end(struct json *j, const char *key, const struct end *end)
 {
 	const struct nof_transport *t = &end->transport;
@@ -21,6 +41,7 @@ static void report_end(struct json *j, const char *key, const struct end *end)
 		json_string(j, "subnqn", end->ctrl_info.subnqn);
 		json_string(j, "protocol", t->is_mptcp ? "mptcp" : "tcp");
 		json_string(j, "reason", t->reason);
+		report_paths(j, end);
 	}
 	json_object_end(j);
 }

@@ -8,6 +8,7 @@ struct question {
 	const char *name;
 	uint32_t set, clear; /* features of the namespace that yes needs, and that forbid it */
 	bool (*ask)(const struct info *info); /* not about a namespace */
+	bool (*ask_ns)(const struct nof_ns_info *ns);
 };
 
 static bool is_mptcp(const struct info *info)
@@ -30,6 +31,16 @@ static bool has_data_digest(const struct info *info)
 	return info->ci.has_data_digest;
 }
 
+static bool is_protected(const struct nof_ns_info *ns)
+{
+	return ns->pi_type != 0;
+}
+
+static bool is_zoned(const struct nof_ns_info *ns)
+{
+	return ns->zone_size != 0;
+}
+
 static const struct question questions[] = {
 	{ "can", "read" },
 	{ "can", "write", 0, NOF_NS_READ_ONLY },
@@ -39,10 +50,18 @@ static const struct question questions[] = {
 	  NOF_NS_READ_ONLY },
 	{ "can", "deallocate", NOF_NS_DEALLOCATE, NOF_NS_READ_ONLY },
 	{ "can", "compare", NOF_NS_COMPARE },
+	{ "can", "compare-write", NOF_NS_COMPARE_WRITE, NOF_NS_READ_ONLY },
+	{ "can", "copy", NOF_NS_COPY, NOF_NS_READ_ONLY },
+	{ "can", "verify", NOF_NS_VERIFY },
+	{ "can", "write-uncorrectable", NOF_NS_WRITE_UNCORRECTABLE, NOF_NS_READ_ONLY },
+	{ "can", "reserve", NOF_NS_RESERVATIONS },
+	{ "can", "append", NOF_NS_ZONE_APPEND, NOF_NS_READ_ONLY },
 	{ "is", "read-only", NOF_NS_READ_ONLY },
 	{ "is", "shared", NOF_NS_SHARED },
 	{ "is", "volatile-cache", NOF_NS_VOLATILE_CACHE },
 	{ "is", "deallocated-zero", NOF_NS_DEALLOC_ZEROES },
+	{ "is", "zoned", .ask_ns = is_zoned },
+	{ "is", "protected", .ask_ns = is_protected },
 	{ "is", "discovery", 0, 0, is_discovery },
 	{ "is", "mptcp", 0, 0, is_mptcp },
 	{ "is", "hdr-digest", 0, 0, has_hdr_digest },
@@ -97,8 +116,10 @@ int question_answer(const struct info *info)
 		is_yes = q->ask(info);
 	} else if (info->ns_count) {
 		/* A discovery controller has no namespace, and so none that can. */
-		is_yes = (info->ns[0].features & q->set) == q->set &&
-			 !(info->ns[0].features & q->clear);
+		const struct nof_ns_info *ns = &info->ns[0].info;
+
+		is_yes = (ns->features & q->set) == q->set && !(ns->features & q->clear) &&
+			 (!q->ask_ns || q->ask_ns(ns));
 	}
 	if (info->json) {
 		json_init(&j, stdout);

@@ -8,6 +8,7 @@
  *	document.c  for programs: JSON
  *	ask.c       --can and --is: one question, answered by the exit code
  *	doctor.c    --doctor: is it MPTCP, why not, what to change
+ *	fabric.c    --connect-all: all controllers, and which lead to the same namespaces
  *	names.c     names of features, types and identifiers
  */
 #ifndef INFO_H
@@ -21,21 +22,30 @@
 #include "../common/json.h"
 #include "../common/tool.h"
 
+#define INFO_MAX_PATHS 64 /* of a namespace that are shown */
 #define INFO_NO 3 /* exit code: the answer to --can or --is is no */
 
-enum what { SHOW_ALL, SHOW_LIST, SHOW_SIZE, SHOW_PATHS, SHOW_ANSWER, SHOW_DOCTOR };
+enum what { SHOW_ALL, SHOW_LIST, SHOW_SIZE, SHOW_PATHS, SHOW_ANSWER, SHOW_DOCTOR, SHOW_FABRIC };
 
 struct question;
+
+struct space {
+	struct nof_ns *ns;
+	struct nof_ns_info info;
+};
 
 struct info {
 	enum what what;
 	bool json;
 	const struct question *question; /* --can, --is; else NULL */
+	const char *uri;
 	struct nof_opts opts;
 	struct nof_loop *loop;
 	struct nof_ctrl *ctrl;
 	struct nof_ctrl_info ci;
-	struct nof_ns_info *ns; /* those the URI names, or all that can be opened */
+	enum nof_ctrl_state state;
+	struct nof_ctrl_stats stats;
+	struct space *ns; /* those the URI names, or all that can be opened */
 	size_t ns_count;
 	struct nof_discovery_log *log;	/* NULL unless it is a discovery controller */
 	struct nof_transport transport; /* of the admin queue */
@@ -58,10 +68,13 @@ const char *transport_name(uint8_t trtype);
 /* text.c */
 void print_text(const struct info *info);
 void print_transport(const struct nof_transport *t);
+void print_space(const struct space *space);
 
 /* document.c: false when it could not be written. */
 bool print_json(const struct info *info);
 void json_transport(struct json *j, const struct nof_transport *t);
+/* subnqn is NULL where it is clear. */
+void json_space(struct json *j, const char *subnqn, const struct space *space);
 
 /* ask.c: NULL when there is no such question. In names, _ and - are the same. */
 const struct question *question_find(const char *option, const char *name);
@@ -72,5 +85,11 @@ int question_answer(const struct info *info);
 
 /* doctor.c */
 int doctor(const struct info *info);
+
+/* fabric.c: an exit code. */
+int fabric(char **uris, size_t count, bool wants_json);
+
+/* main.c: the defaults of the options of a URI. */
+void info_opts(struct nof_opts *opts);
 
 #endif

@@ -10,6 +10,7 @@
 static const char usage[] =
 	"usage: nvmf-info [--json] [--list | --size | --paths | --can=CAP | --is=PROP |\n"
 	"                 --doctor] URI\n"
+	"       nvmf-info [--json] --connect-all URI...\n"
 	"  --json      one JSON document on standard output\n"
 	"  --list      one line for each namespace, or each entry of a discovery log: its URI\n"
 	"  --size      only the size of the namespace, in bytes\n"
@@ -19,21 +20,27 @@ static const char usage[] =
 	"  --is=PROP   exit 0 if it is so, 3 if not; PROP is one of\n"
 	"              %s\n"
 	"  --doctor    is it MPTCP, why not, and what to change\n"
+	"  --connect-all  connect to all that the URIs name or that their discovery logs list,\n"
+	"              and show which controllers are paths of the same namespace\n"
 	"  --help, --version\n"
 	"URI: nvme+tcp://HOST[:PORT][/SUBSYSTEM-NQN[/NAMESPACE]][?key=value&...], see libnof(3).\n"
 	"Without a subsystem the discovery log of the host is shown.\n";
 
-static int fetch_namespace(struct info *info, const char *id, struct nof_ns_info *out)
+void info_opts(struct nof_opts *opts)
 {
-	struct nof_ns *ns;
-	int ret = nof_ns_open_sync(info->ctrl, id, &ns);
+	nof_opts_init(opts);
+	/* A look is not worth waiting for, unless the URI says so. */
+	opts->ctrl_loss_tmo_ms = 0;
+}
+
+static int fetch_namespace(struct info *info, const char *id, struct space *out)
+{
+	int ret = nof_ns_open_sync(info->ctrl, id, &out->ns);
 
 	if (ret < 0)
 		return ret;
-	out->size = sizeof(*out);
-	ret = nof_ns_get_info(ns, out);
-	nof_ns_close(ns);
-	return ret;
+	out->info.size = sizeof(out->info);
+	return nof_ns_get_info(out->ns, &out->info);
 }
 
 static int fetch_namespaces(struct info *info)
@@ -92,11 +99,14 @@ static int fetch(struct info *info)
 	if (ret < 0)
 		return ret;
 	if (info->ci.is_discovery)
-		ret = nof_discovery_get_sync(info->ctrl, &info->log);
+		ret = nof_discover_sync(info->loop, &info->opts, NULL, &info->log);
 	else if (wants_namespaces(info))
 		ret = fetch_namespaces(info);
 	if (ret < 0)
 		return ret;
+	info->state = nof_ctrl_get_state(info->ctrl);
+	info->stats.size = sizeof(info->stats);
+	nof_ctrl_get_stats(info->ctrl, &info->stats);
 	info->transport.size = sizeof(info->transport);
 	return nof_ctrl_get_transport(info->ctrl, &info->transport);
 }
@@ -104,11 +114,11 @@ static int fetch(struct info *info)
 static int run(struct info *info, const char *uri)
 {
 	struct nof_loop_opts lo;
+	size_t i;
 	int ret;
 
-	nof_opts_init(&info->opts);
-	/* A look is not worth waiting for, unless the URI says so. */
-	info->opts.ctrl_loss_tmo_ms = 0;
+	info->uri = uri;
+	info_opts(&info->opts);
 	if (nof_uri_parse(uri, &info->opts) < 0)
 		return tool_error(TOOL_USAGE, "%s", nof_strerror_detail());
 	nof_loop_opts_init(&lo);
@@ -136,6 +146,8 @@ static int run(struct info *info, const char *uri)
 	if (info->ctrl && nof_ctrl_get_state(info->ctrl) == NOF_CTRL_LIVE)
 		nof_ctrl_disconnect_sync(info->ctrl);
 	nof_discovery_free(info->log);
+	for (i = 0; i < info->ns_count; i++)
+		nof_ns_close(info->ns[i].ns);
 	nof_ctrl_free(info->ctrl);
 	nof_loop_free(info->loop);
 	free(info->ns);
@@ -162,6 +174,13 @@ static void print_completions(const struct option *options)
 	complete_print(options, values, "uri");
 }
 
+static int end_output(int ret)
+{
+	if (fflush(stdout) != 0 && ret != TOOL_FAILED && ret != TOOL_USAGE)
+		ret = tool_output_failed();
+	return ret;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -172,6 +191,7 @@ int main(int argc, char **argv)
 		{ "can", required_argument, NULL, 'c' },
 		{ "is", required_argument, NULL, 'i' },
 		{ "doctor", no_argument, NULL, 'd' },
+		{ "connect-all", no_argument, NULL, 'a' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
 		{ COMPLETE_OPTION, no_argument, NULL, 'b' },
@@ -181,7 +201,7 @@ int main(int argc, char **argv)
 	const char *option;
 	char names[256];
 	enum what what;
-	int c, ret;
+	int c;
 
 	tool_init("nvmf-info");
 	opterr = 0;
@@ -195,6 +215,7 @@ int main(int argc, char **argv)
 		case 's': what = SHOW_SIZE; break;
 		case 'p': what = SHOW_PATHS; break;
 		case 'd': what = SHOW_DOCTOR; break;
+		case 'a': what = SHOW_FABRIC; break;
 		case 'c':
 		case 'i':
 			what = SHOW_ANSWER;
@@ -214,15 +235,14 @@ int main(int argc, char **argv)
 		}
 		if (info.what != SHOW_ALL)
 			return tool_error(TOOL_USAGE, "only one of --list, --size, --paths, --can, "
-						      "--is and --doctor can be asked for at a "
-						      "time.");
+						      "--is, --doctor and --connect-all can be "
+						      "asked for at a time.");
 		info.what = what;
 	}
+	if (info.what == SHOW_FABRIC && optind < argc)
+		return end_output(fabric(argv + optind, (size_t)(argc - optind), info.json));
 	if (argc - optind != 1)
 		return tool_error(TOOL_USAGE, "exactly one URI such as nvme+tcp://HOST is wanted; "
 					      "--help lists the options.");
-	ret = run(&info, argv[optind]);
-	if (fflush(stdout) != 0 && ret != TOOL_FAILED && ret != TOOL_USAGE)
-		ret = tool_output_failed();
-	return ret;
+	return end_output(run(&info, argv[optind]));
 }

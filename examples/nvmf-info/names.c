@@ -12,6 +12,12 @@ const struct feature features[] = {
 	{ NOF_NS_SHARED, "shared" },
 	{ NOF_NS_DEALLOC_ZEROES, "deallocated_reads_zero" },
 	{ NOF_NS_WRITE_ZEROES_DEAC, "write_zeroes_deallocates" },
+	{ NOF_NS_VERIFY, "verify" },
+	{ NOF_NS_WRITE_UNCORRECTABLE, "write_uncorrectable" },
+	{ NOF_NS_COPY, "copy" },
+	{ NOF_NS_COMPARE_WRITE, "compare_write" },
+	{ NOF_NS_RESERVATIONS, "reservations" },
+	{ NOF_NS_ZONE_APPEND, "zone_append" },
 	{ 0, NULL },
 };
 

@@ -179,7 +179,9 @@ static void io_done(void *arg, const struct nof_completion *c)
 		else
 			verify_end_read(q->verify, s, c->error == 0);
 	}
-	if (c->error) {
+	if (c->error == -ECANCELED && perf_signal) {
+		run_stop(run);		/* the user's wish is no error */
+	} else if (c->error) {
 		run_error(run, &run->io_errors, "%s", c->detail);
 		run_stop(run);
 	} else if (w->phase != PHASE_LOAD) {

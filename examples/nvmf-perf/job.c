@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One URI: its controller, its namespace, and the queues over it.
+ * One namespace and the queues over it.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "perf.h"
-
-static void job_event(void *arg, const struct nof_event *ev)
-{
-	struct job *job = arg;
-
-	if (ev->type != NOF_EVENT_CTRL_STATE || ev->state != NOF_CTRL_FAILED || job->closing)
-		return;
-	run_error(job->run, &job->run->other_errors, "%s", ev->detail);
-	run_stop(job->run);
-}
 
 static int fail(struct job *job)
 {
@@ -25,7 +15,7 @@ static int fail(struct job *job)
 }
 
 /* What the command line asked for and this namespace cannot do. */
-static int check_namespace(struct job *job)
+int job_check(struct job *job)
 {
 	const struct perf_opts *o = job->run->o;
 	const struct nof_ns_info *ns = &job->ns_info;
@@ -55,41 +45,14 @@ static int check_namespace(struct job *job)
 			ns->nsid, job->uri);
 		return -1;
 	}
+	if (o->writes && ns->zone_size) {
+		run_error(job->run, &job->run->other_errors,
+			  "namespace %u of %s has zones, which can only be written in order; "
+			  "--rw=read and --rw=randread work.",
+			  ns->nsid, job->uri);
+		return -1;
+	}
 	return 0;
-}
-
-int job_open(struct job *job, struct nof_loop *loop)
-{
-	int ret;
-
-	if (nof_ctrl_new(loop, &job->opts, job_event, job, &job->ctrl) < 0)
-		return fail(job);
-	/* The sentence of the call says more than that of the event. */
-	job->closing = true;
-	ret = nof_ctrl_connect_sync(job->ctrl);
-	if (ret < 0)
-		return fail(job);
-	job->closing = false;
-	if (nof_ns_open_sync(job->ctrl, NULL, &job->ns) < 0)
-		return fail(job);
-	job->ctrl_info.size = sizeof(job->ctrl_info);
-	job->ns_info.size = sizeof(job->ns_info);
-	if (nof_ctrl_get_info(job->ctrl, &job->ctrl_info) < 0 ||
-	    nof_ns_get_info(job->ns, &job->ns_info) < 0)
-		return fail(job);
-	return check_namespace(job);
-}
-
-void job_close(struct job *job)
-{
-	job->closing = true;
-	nof_ns_close(job->ns);
-	job->ns = NULL;
-	/* The load is over: what a clean end may still run into changes no result. */
-	if (job->ctrl && nof_ctrl_get_state(job->ctrl) == NOF_CTRL_LIVE)
-		nof_ctrl_disconnect_sync(job->ctrl);
-	nof_ctrl_free(job->ctrl);
-	job->ctrl = NULL;
 }
 
 static uint64_t splitmix(uint64_t *state)
@@ -113,8 +76,8 @@ static int place(struct queue *q)
 	char buf[32];
 
 	if (!o->random || o->verify) {
-		parts = (uint64_t)o->queues * job->slices;
-		part = (uint64_t)job->slice * o->queues + q->index;
+		parts = q->run->queues;
+		part = q->index;
 	}
 	q->span = job->size / parts / o->bs_min * o->bs_min;
 	q->base = part * q->span;
@@ -133,7 +96,7 @@ static int place(struct queue *q)
 
 static uint64_t share(uint64_t total, const struct queue *q)
 {
-	unsigned int n = q->run->o->queues;
+	unsigned int n = q->run->queues;
 
 	if (total == 0)
 		return UINT64_MAX;
@@ -194,7 +157,7 @@ int queue_open(struct queue *q)
 		q->depth = o->iodepth;
 	q->io_left = share(o->io_limit, q);
 	q->bytes_left = share(o->io_size, q);
-	q->interval = o->rate ? (double)NSEC_PER_SEC * o->queues / (double)o->rate : 0;
+	q->interval = o->rate ? (double)NSEC_PER_SEC * q->run->queues / (double)o->rate : 0;
 	queue_transport(q);
 	if (place(q) < 0)
 		return -1;

@@ -13,7 +13,7 @@ static int parse_uris(const struct perf_opts *o, struct nof_opts *opts)
 	for (i = 0; i < o->uri_count; i++) {
 		nof_opts_init(&opts[i]);
 		opts[i].ctrl_loss_tmo_ms = 0;	/* a measurement with a gap in it is none */
-		opts[i].nr_io_queues = o->queues;
+		opts[i].nr_io_queues = o->queues ? o->queues : o->threads;
 		opts[i].queue_size = o->iodepth < 128 ? 128 : o->iodepth + 1;
 		if (nof_uri_parse(o->uris[i], &opts[i]) < 0)
 			return tool_error(TOOL_USAGE, "%s", nof_strerror_detail());

@@ -79,14 +79,14 @@ static const char usage[] =
 	"  --bs=SIZE             bytes of an I/O, k, m, g accepted (4k)\n"
 	"  --bsrange=MIN-MAX     mixed sizes, multiples of MIN, small as often as large\n"
 	"  --iodepth=N           I/Os in flight on each queue (32)\n"
-	"  --queues=N            I/O queues of each URI (as many as threads)\n"
+	"  --queues=N            I/O queues of each namespace (as many as threads)\n"
 	"  --threads=N           threads, each with its own loop (1)\n"
 	"  --runtime=S           seconds to run (10, unless --io-limit or --io-size is given)\n"
 	"  --ramp-time=S         seconds of load before measuring begins (0)\n"
 	"  --size=SIZE           use only the first SIZE bytes of the namespace\n"
-	"  --io-limit=N          end after N I/Os of each URI\n"
-	"  --io-size=SIZE        end after SIZE bytes moved of each URI\n"
-	"  --rate-iops=N         at most N I/Os per second on each URI\n"
+	"  --io-limit=N          end after N I/Os of each namespace\n"
+	"  --io-size=SIZE        end after SIZE bytes moved of each namespace\n"
+	"  --rate-iops=N         at most N I/Os per second on each namespace\n"
 	"  --verify[=crc32c]     write marked blocks, check every read, read back at the end\n"
 	"  --poll=MODE           wait by sleep, adaptive or spin (sleep)\n"
 	"  --seed=N              the same N gives the same I/Os (1)\n"
@@ -98,6 +98,7 @@ static const char usage[] =
 	"  --compare-tcp         the same load over TCP, then over MPTCP, and the ratio\n"
 	"  --help, --version\n"
 	"URI: nvme+tcp://HOST[:PORT]/SUBSYSTEM-NQN[/NAMESPACE][?key=value&...], see libnof(3).\n"
+	"URIs of one namespace are paths to it; one without a subsystem is all that it lists.\n"
 	"Writing modes destroy what the namespace holds.\n";
 
 static int bad(const char *option, const char *value, const char *wanted)
@@ -240,15 +241,6 @@ static int check(struct perf_opts *o)
 	if (o->uri_count == 0)
 		return 1 + tool_error(TOOL_USAGE, "a URI such as nvme+tcp://HOST/SUBSYSTEM-NQN is "
 						  "missing; --help lists the options.");
-	if (o->queues == 0)
-		o->queues = o->uri_count >= o->threads ?
-				    1 :
-				    (o->threads + o->uri_count - 1) / o->uri_count;
-	if ((uint64_t)o->queues * o->uri_count < o->threads)
-		return 1 + tool_error(TOOL_USAGE,
-				      "--threads=%u: there are only %u queues; give --queues=%u or "
-				      "fewer threads.",
-				      o->threads, o->queues * o->uri_count, o->threads);
 	if (o->pcap && (o->uri_count > 1 || o->compare_tcp))
 		return 1 + tool_error(TOOL_USAGE, "--pcap records one connection set: give one URI "
 						  "and no --compare-tcp.");

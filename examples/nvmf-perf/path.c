@@ -58,7 +58,7 @@ static int connect_path(struct path *path, struct nof_loop *loop)
 {
 	struct run *run = path->run;
 
-	if (nof_ctrl_new(loop, &path->opts, path_event, path, &path->ctrl) < 0)
+	if (nof_ctrl_new(loop, path->opts, path_event, path, &path->ctrl) < 0)
 		return fail(run);
 	/* The sentence of the call says more than that of the event. */
 	path->is_closing = true;
@@ -92,35 +92,78 @@ static int join(struct path *path)
 	}
 	job = &run->jobs[run->job_count];
 	*job = (struct job){ .run = run, .index = run->job_count++, .uri = path->uri,
-			     .io_timeout_ms = path->opts.io_timeout_ms, .ns = ns, .ns_info = info,
+			     .io_timeout_ms = path->opts->io_timeout_ms, .ns = ns, .ns_info = info,
 			     .ctrl_info = path->info, .path_count = 1 };
 	path->job = job;
 	return job_check(job);
 }
 
-int paths_open(struct run *run, const struct nof_opts *opts, struct nof_loop *loop)
+/* All that the URIs stand for; what a discovery log has and cannot be connected to is left out. */
+static int expand(struct run *run, const struct nof_opts *opts, struct nof_loop *loop)
 {
-	unsigned int i, count = run->o->uri_count;
-	int ret;
+	struct tool_targets *t = &run->targets;
+	unsigned int i;
+	size_t k, usable = 0;
 
-	run->paths = calloc(count, sizeof(*run->paths));
-	run->jobs = calloc(count, sizeof(*run->jobs));
-	if (!run->paths || !run->jobs) {
-		run_error(run, &run->other_errors, "no memory for %u paths.", count);
+	for (i = 0; i < run->o->uri_count; i++) {
+		if (tool_expand(t, loop, &opts[i], run->o->uris[i]) == 0)
+			continue;
+		run_error(run, &run->other_errors, "%s", t->error);
 		return -1;
 	}
-	for (i = 0; i < count; i++) {
-		struct path *path = &run->paths[run->path_count++];
+	for (k = 0; k < t->count; k++)
+		usable += !t->list[k].error;
+	if (!usable) {
+		run_error(run, &run->other_errors, "%s: %s", t->list[0].uri, t->list[0].detail);
+		return -1;
+	}
+	if (run->o->pcap && usable > 1) {
+		run_error(run, &run->other_errors,
+			  "--pcap records one connection set, and %s stands for %zu.",
+			  run->o->uris[0], usable);
+		return TOOL_USAGE;
+	}
+	run->paths = calloc(usable, sizeof(*run->paths));
+	run->jobs = calloc(usable, sizeof(*run->jobs));
+	if (run->paths && run->jobs)
+		return 0;
+	run_error(run, &run->other_errors, "no memory for %zu paths.", usable);
+	return -1;
+}
 
-		*path = (struct path){ .run = run, .index = i, .opts = opts[i],
-				       .uri = run->o->uris[i] };
+int paths_open(struct run *run, const struct nof_opts *opts, struct nof_loop *loop)
+{
+	int ret = expand(run, opts, loop);
+	size_t i;
+
+	for (i = 0; ret == 0 && i < run->targets.count; i++) {
+		const struct tool_target *target = &run->targets.list[i];
+		struct path *path = &run->paths[run->path_count];
+
+		if (target->error)
+			continue;
+		*path = (struct path){ .run = run, .index = run->path_count++,
+				       .opts = &target->opts, .uri = target->uri };
 		ret = connect_path(path, loop);
 		if (ret == 0)
 			ret = join(path);
-		if (ret)
-			return ret;
 	}
-	return 0;
+	return ret;
+}
+
+static void note_io(struct job *job)
+{
+	static struct nof_path_info infos[PERF_MAX_PATHS];
+	struct run *run = job->run;
+	unsigned int i;
+	int n, k;
+
+	infos[0].size = sizeof(infos[0]);
+	n = nof_ns_get_paths(job->ns, infos, PERF_MAX_PATHS);
+	for (i = 0; i < run->path_count; i++)
+		for (k = 0; k < n && k < (int)PERF_MAX_PATHS; k++)
+			if (infos[k].ctrl == run->paths[i].ctrl && run->paths[i].job == job)
+				run->paths[i].io = infos[k];
 }
 
 void paths_note(struct run *run)
@@ -130,10 +173,13 @@ void paths_note(struct run *run)
 	for (i = 0; i < run->path_count; i++) {
 		struct path *path = &run->paths[i];
 
+		if (!path->ctrl)
+			continue;
 		path->stats.size = sizeof(path->stats);
-		if (path->ctrl)
-			nof_ctrl_get_stats(path->ctrl, &path->stats);
+		nof_ctrl_get_stats(path->ctrl, &path->stats);
 	}
+	for (i = 0; i < run->job_count; i++)
+		note_io(&run->jobs[i]);
 }
 
 void paths_close(struct run *run)

@@ -3,7 +3,8 @@
  * nvmf-perf: load and verification of NVMe/TCP namespaces.
  *
  *	options.c   command line
- *	job.c       one URI: controller, namespace, and the queues over it
+ *	path.c      URIs: controllers, and which of them lead to the same namespace
+ *	job.c       one namespace, and the queues over it
  *	worker.c    one thread: its loop, and the phases all threads go through together
  *	io.c        one queue: picks, submits and completes I/Os (the hot path)
  *	verify.c    what each block holds, and whether a read got it
@@ -23,6 +24,7 @@
 
 #include <nof.h>
 
+#include "../common/expand.h"
 #include "../common/tool.h"
 #include "hist.h"
 
@@ -30,6 +32,7 @@
 #define PERF_MAX_THREADS 256u
 #define PERF_MAX_DEPTH	 1023u /* queue_size is at most 1024, one less is usable */
 #define PERF_MAX_BS	 (1ull << 30)
+#define PERF_MAX_PATHS	 64u /* of a namespace that are reported */
 
 enum perf_poll { PERF_SLEEP, PERF_ADAPTIVE, PERF_SPIN };
 
@@ -42,14 +45,14 @@ struct perf_opts {
 	unsigned int read_percent; /* share of reads when both */
 	uint64_t bs_min, bs_max;   /* bytes; equal unless --bsrange */
 	unsigned int iodepth;	   /* per queue */
-	unsigned int queues;	   /* per URI */
+	unsigned int queues;	   /* per namespace; 0 = as many as the threads want */
 	unsigned int threads;
 	uint64_t runtime;  /* ns, 0 = until a limit is reached */
 	uint64_t ramp;	   /* ns */
 	uint64_t size;	   /* bytes of the namespace that are used, 0 = all */
-	uint64_t io_limit; /* I/Os per URI, 0 = none */
-	uint64_t io_size;  /* bytes per URI, 0 = none */
-	uint64_t rate;	   /* IOPS per URI, 0 = as fast as it goes */
+	uint64_t io_limit; /* I/Os per namespace, 0 = none */
+	uint64_t io_size;  /* bytes per namespace, 0 = none */
+	uint64_t rate;	   /* IOPS per namespace, 0 = as fast as it goes */
 	bool verify;
 	enum perf_poll poll;
 	uint64_t seed;
@@ -106,20 +109,33 @@ struct queue {
 	struct nof_transport transport; /* at the start, and again at the end if it still stands */
 };
 
-/* One URI. */
+/* A namespace. */
 struct job {
 	struct run *run;
+	const char *uri; /* of the first path to it */
+	unsigned int index;
+	struct nof_ns *ns;
+	struct nof_ctrl_info ctrl_info; /* of the first path */
+	struct nof_ns_info ns_info;
+	struct queue *queues; /* run->queues of them */
+	uint64_t size;	      /* bytes used of the namespace */
+	uint32_t io_timeout_ms;
+	unsigned int path_count;
+};
+
+/* A controller through which a namespace is reached. On the loop of worker 0. */
+struct path {
+	struct run *run;
+	struct job *job; /* NULL until its namespace is known */
 	const char *uri;
 	unsigned int index;
-	struct nof_opts opts;
+	const struct nof_opts *opts;
 	struct nof_ctrl *ctrl;
-	struct nof_ns *ns;
-	struct nof_ctrl_info ctrl_info;
-	struct nof_ns_info ns_info;
-	struct queue *queues;	    /* run->o->queues of them */
-	uint64_t size;		    /* bytes used of the namespace */
-	unsigned int slice, slices; /* this job's part when several verify the same namespace */
-	bool closing;		    /* its end is our own doing */
+	struct nof_ctrl_info info;
+	struct nof_ctrl_stats stats; /* these two: at the end of the load */
+	struct nof_path_info io;
+	bool is_closing;	     /* its end is our own doing */
+	bool is_lost;		     /* it failed for good */
 };
 
 /* What all threads do together. Each phase begins when the main thread says so. */
@@ -144,8 +160,12 @@ struct worker {
 /* One load, from connecting to closing. */
 struct run {
 	const struct perf_opts *o;
+	struct tool_targets targets; /* what the URIs stand for */
+	struct path *paths;
+	unsigned int path_count;
 	struct job *jobs;
 	unsigned int job_count;
+	unsigned int queues; /* of each job */
 	struct worker *workers;
 	unsigned int worker_count;
 	pthread_mutex_t lock; /* everything down to first */
@@ -169,6 +189,7 @@ struct run {
 	bool has_readback;	 /* the pass over everything written was completed */
 	uint64_t checked_bytes, unjudged_bytes; /* of reads, by --verify */
 	uint64_t submitted, completed;		/* all I/Os, read-back included */
+	enum nof_engine engine_wanted;
 	const char *engine;			/* of the loops */
 	char engine_reason[256];
 };
@@ -192,9 +213,16 @@ static inline bool run_stopped(const struct run *run)
 	return __atomic_load_n(&run->stop, __ATOMIC_RELAXED);
 }
 
+/*
+ * path.c: sentences go to run_error(). Thread of worker 0. paths_open() connects all URIs and
+ * makes the jobs: 0, −1, or TOOL_USAGE for what can only be seen now.
+ */
+int paths_open(struct run *run, const struct nof_opts *opts, struct nof_loop *loop);
+void paths_note(struct run *run); /* what is known of them, for the reports */
+void paths_close(struct run *run);
+
 /* job.c: sentences go to run_error(). Thread of the loop that each names. */
-int job_open(struct job *job, struct nof_loop *loop);
-void job_close(struct job *job);
+int job_check(struct job *job); /* does the load fit the namespace? As paths_open(). */
 int queue_open(struct queue *q);
 void queue_close(struct queue *q);
 void queue_transport(struct queue *q);

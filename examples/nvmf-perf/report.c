@@ -18,7 +18,7 @@ void job_result_get(const struct job *job, struct job_result *r)
 
 	hist_init(&r->lat[PERF_READ]);
 	hist_init(&r->lat[PERF_WRITE]);
-	for (i = 0; i < job->run->o->queues; i++) {
+	for (i = 0; i < job->run->queues; i++) {
 		const struct queue *q = &job->queues[i];
 
 		if (!q->lat[PERF_READ] || !q->lat[PERF_WRITE])
@@ -133,6 +133,31 @@ static void print_transport(const struct queue *q, FILE *out)
 	}
 }
 
+/* One that did its work without a break needs no line. */
+static void print_paths(const struct job *job, FILE *out)
+{
+	const struct run *run = job->run;
+	char a[32], b[32];
+	unsigned int i;
+
+	for (i = 0; i < run->path_count; i++) {
+		const struct path *p = &run->paths[i];
+
+		if (p->job != job || (job->path_count == 1 && !p->stats.resets && !p->io.retries))
+			continue;
+		fprintf(out, "  path      %s\n            %s, %s, %s commands, %s", p->uri,
+			nof_path_state_name(p->io.state), nof_ana_state_name(p->io.ana),
+			format_count(a, sizeof(a), (double)p->io.commands),
+			tool_format_bytes(b, sizeof(b), (double)p->io.bytes));
+		if (p->io.avg_latency_us)
+			fprintf(out, ", %u us", p->io.avg_latency_us);
+		fprintf(out, "; %llu errors, %llu retries, %llu failovers, %llu reconnects\n",
+			(unsigned long long)p->io.errors, (unsigned long long)p->io.retries,
+			(unsigned long long)p->io.failovers,
+			(unsigned long long)p->stats.reconnects);
+	}
+}
+
 static void print_job(const struct job *job, FILE *out)
 {
 	const struct perf_opts *o = job->run->o;
@@ -151,8 +176,9 @@ static void print_job(const struct job *job, FILE *out)
 		print_direction("read", &r.lat[PERF_READ], r.seconds, out);
 	if (o->writes)
 		print_direction("write", &r.lat[PERF_WRITE], r.seconds, out);
-	for (i = 0; i < o->queues; i++)
+	for (i = 0; i < job->run->queues; i++)
 		print_transport(&job->queues[i], out);
+	print_paths(job, out);
 	if (o->hist && o->reads)
 		print_histogram("read", &r.lat[PERF_READ], out);
 	if (o->hist && o->writes)
@@ -165,7 +191,7 @@ static uint64_t measured_ios(const struct run *run)
 	unsigned int i, k, d;
 
 	for (i = 0; i < run->job_count; i++)
-		for (k = 0; k < run->o->queues; k++)
+		for (k = 0; k < run->queues; k++)
 			for (d = 0; d < 2; d++)
 				if (run->jobs[i].queues[k].lat[d])
 					n += run->jobs[i].queues[k].lat[d]->ios;
@@ -203,8 +229,8 @@ void report_text(const struct run *run, FILE *out)
 	fprintf(out, "%s of %s", o->rw, tool_format_bytes(a, sizeof(a), (double)o->bs_min));
 	if (o->bs_max != o->bs_min)
 		fprintf(out, " to %s", tool_format_bytes(b, sizeof(b), (double)o->bs_max));
-	fprintf(out, ", %u queue%s x %u deep, %u thread%s, %s, %.2f s%s\n", o->queues,
-		o->queues == 1 ? "" : "s", o->iodepth, o->threads, o->threads == 1 ? "" : "s",
+	fprintf(out, ", %u queue%s x %u deep, %u thread%s, %s, %.2f s%s\n", run->queues,
+		run->queues == 1 ? "" : "s", o->iodepth, o->threads, o->threads == 1 ? "" : "s",
 		run->engine, seconds, run->is_interrupted ? " (interrupted)" : "");
 	if (run->engine_reason[0])
 		fprintf(out, "%s\n", run->engine_reason);
@@ -279,7 +305,7 @@ void report_status(const struct run *run, uint64_t now, bool is_progress)
 	unsigned int i, k, d;
 
 	for (i = 0; i < run->job_count; i++) {
-		for (k = 0; k < run->o->queues; k++) {
+		for (k = 0; k < run->queues; k++) {
 			for (d = 0; d < 2; d++) {
 				const struct hist *h = run->jobs[i].queues[k].lat[d];
 

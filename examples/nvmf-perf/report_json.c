@@ -53,6 +53,47 @@ static void put_direction(struct json *j, const char *key, const struct hist *h,
 	json_object_end(j);
 }
 
+static void put_path(struct json *j, const struct path *path)
+{
+	json_object(j, NULL);
+	json_string(j, "uri", path->uri);
+	json_u64(j, "cntlid", path->info.cntlid);
+	json_string(j, "state", nof_path_state_name(path->io.state));
+	json_string(j, "ana_state", nof_ana_state_name(path->io.ana));
+	json_u64(j, "ana_group", path->io.ana_group);
+	json_u64(j, "commands", path->io.commands);
+	json_u64(j, "bytes", path->io.bytes);
+	json_u64(j, "errors", path->io.errors);
+	json_u64(j, "retries", path->io.retries);
+	json_u64(j, "failovers", path->io.failovers);
+	json_u64(j, "latency_us", path->io.avg_latency_us);
+	json_u64(j, "resets", path->stats.resets);
+	json_u64(j, "reconnect_attempts", path->stats.reconnect_attempts);
+	json_u64(j, "reconnects", path->stats.reconnects);
+	json_u64(j, "timeouts", path->stats.timeouts);
+	json_u64(j, "aborts", path->stats.aborts);
+	json_object_end(j);
+}
+
+static void put_paths(struct json *j, const struct job *job)
+{
+	const struct run *run = job->run;
+	uint64_t reconnects = 0, retries = 0;
+	unsigned int i;
+
+	json_array(j, "paths");
+	for (i = 0; i < run->path_count; i++) {
+		if (run->paths[i].job != job)
+			continue;
+		put_path(j, &run->paths[i]);
+		reconnects += run->paths[i].stats.reconnects;
+		retries += run->paths[i].io.retries;
+	}
+	json_array_end(j);
+	json_u64(j, "reconnects", reconnects);
+	json_u64(j, "retries", retries);
+}
+
 static void put_job(struct json *j, const struct run *run, const struct job *job)
 {
 	static struct job_result r;
@@ -62,7 +103,7 @@ static void put_job(struct json *j, const struct run *run, const struct job *job
 	unsigned int i, depth = o->iodepth;
 
 	job_result_get(job, &r);
-	for (i = 0; i < o->queues; i++) {
+	for (i = 0; i < run->queues; i++) {
 		submitted += job->queues[i].submitted;
 		completed += job->queues[i].completed;
 		if (job->queues[i].depth < depth)
@@ -86,6 +127,7 @@ static void put_job(struct json *j, const struct run *run, const struct job *job
 	json_double(j, "sys_cpu", seconds > 0 ? 100 * run->cpu_sys / seconds : 0);
 	json_u64(j, "submitted", submitted);
 	json_u64(j, "completed", completed);
+	put_paths(j, job);
 	json_object_end(j);
 }
 
@@ -123,8 +165,10 @@ static void put_transport(struct json *j, const struct queue *q)
 	json_object_end(j);
 }
 
-static void put_options(struct json *j, const struct perf_opts *o)
+static void put_options(struct json *j, const struct run *run)
 {
+	const struct perf_opts *o = run->o;
+
 	json_object(j, "global options");
 	json_string(j, "rw", o->rw);
 	if (o->reads && o->writes)
@@ -132,7 +176,7 @@ static void put_options(struct json *j, const struct perf_opts *o)
 	json_u64(j, "bs_min", o->bs_min);
 	json_u64(j, "bs_max", o->bs_max);
 	json_u64(j, "iodepth", o->iodepth);
-	json_u64(j, "queues", o->queues);
+	json_u64(j, "queues", run->queues);
 	json_u64(j, "threads", o->threads);
 	json_double(j, "runtime", (double)o->runtime / 1e9);
 	json_double(j, "ramp_time", (double)o->ramp / 1e9);
@@ -157,7 +201,7 @@ static void put_run(struct json *j, const struct run *run)
 	unsigned int i, k;
 
 	json_string(j, "libnof version", nof_version());
-	put_options(j, o);
+	put_options(j, run);
 	json_string(j, "engine", run->engine);
 	json_string(j, "engine_reason", run->engine_reason);
 	json_bool(j, "interrupted", run->is_interrupted);
@@ -175,7 +219,7 @@ static void put_run(struct json *j, const struct run *run)
 	json_object_end(j);
 	json_array(j, "transport");
 	for (i = 0; i < run->job_count; i++)
-		for (k = 0; k < o->queues; k++)
+		for (k = 0; k < run->queues; k++)
 			put_transport(j, &run->jobs[i].queues[k]);
 	json_array_end(j);
 	if (o->verify) {

@@ -16,7 +16,8 @@
 
 #define ADAPTIVE_SPIN 100000u		  /* ns without a completion before it sleeps */
 #define LONGEST_WAIT  NSEC_PER_SEC	  /* ns: bounds what a missed wake-up can cost */
-#define DRAIN_EXTRA   (10 * NSEC_PER_SEC) /* beyond io_timeout, before giving up */
+#define DRAIN_EXTRA   (10 * NSEC_PER_SEC) /* beyond all that, before giving up */
+#define PATIENCE      (3 * NSEC_PER_SEC)  /* after a signal: for what waits for a path */
 #define CLOCK_BATCH   8u		  /* completions per reading at large depth */
 #define CLOCK_EXACT   16u		  /* up to this depth each gets its own */
 
@@ -71,14 +72,14 @@ void run_stop(struct run *run)
 	}
 }
 
-static int worker_open(struct worker *w, enum nof_engine engine)
+static int worker_open(struct worker *w)
 {
 	struct run *run = w->run;
 	struct nof_loop_opts lo;
 	struct nof_loop *loop;
 
 	nof_loop_opts_init(&lo);
-	lo.engine = engine;
+	lo.engine = run->engine_wanted;
 	lo.flags = NOF_LOOP_EXPLICIT_FLUSH;
 	/* A rate needs finer waits than nof_loop_wait() has, hence the fd. */
 	if (!run->o->rate)
@@ -213,22 +214,34 @@ static void wait_until(struct worker *w, uint64_t now, uint64_t until, uint64_t 
 	}
 }
 
+/* How long the end waits for I/Os, before it gives up those that have no path. */
 static uint64_t drain_limit(const struct run *run)
 {
 	uint64_t ms = 0;
 	unsigned int i;
 
+	if (perf_signal)
+		return PATIENCE;
 	for (i = 0; i < run->job_count; i++)
-		if (run->jobs[i].opts.io_timeout_ms > ms)
-			ms = run->jobs[i].opts.io_timeout_ms;
-	return ms * 1000000 + DRAIN_EXTRA;
+		if (run->jobs[i].io_timeout_ms > ms)
+			ms = run->jobs[i].io_timeout_ms;
+	return ms * 1000000;
+}
+
+/* What is with a target ends by itself. */
+static void cancel_waiting(struct worker *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < w->queue_count; i++)
+		nof_chan_cancel(w->queues[i]->chan);
 }
 
 /* Runs the queues of a worker until the load, or the read-back, has ended on all of them. */
 static void worker_drive(struct worker *w)
 {
 	struct run *run = w->run;
-	uint64_t busy = tool_now(), drain_since = 0;
+	uint64_t busy = tool_now(), drain_since = 0, longest = drain_limit(run);
 
 	for (;;) {
 		uint64_t now = tool_now(), until = now + LONGEST_WAIT, submitted = 0;
@@ -258,7 +271,9 @@ static void worker_drive(struct worker *w)
 		if (now >= run->deadline || run_stopped(run)) {
 			if (!drain_since)
 				drain_since = now;
-			if (now - drain_since > drain_limit(run)) {
+			if (now - drain_since > drain_limit(run))
+				cancel_waiting(w);
+			if (now - drain_since > longest + DRAIN_EXTRA) {
 				run_error(run, &run->other_errors,
 					  "some I/Os were accepted and never completed, long after "
 					  "io_timeout: a fault of libnof, please report it.");
@@ -327,7 +342,7 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 	enum perf_phase phase;
 
-	if (worker_open(w, w->run->jobs[0].opts.engine) < 0)
+	if (worker_open(w) < 0)
 		run_stop(w->run);
 	worker_open_queues(w);
 	finish(w, PHASE_OPEN);
@@ -430,50 +445,66 @@ static int open_all(struct run *run, unsigned int *threads)
 	return run_stopped(run) ? -1 : 0;
 }
 
-static bool is_same_namespace(const struct job *a, const struct job *b)
+static int out_of_memory(struct run *run)
 {
-	const struct nof_ns_info *m = &a->ns_info, *n = &b->ns_info;
-
-	if (m->has_uuid && n->has_uuid && !memcmp(m->uuid, n->uuid, sizeof(m->uuid)))
-		return true;
-	if (m->has_nguid && n->has_nguid && !memcmp(m->nguid, n->nguid, sizeof(m->nguid)))
-		return true;
-	return m->nsid == n->nsid && !strcmp(a->ctrl_info.subnqn, b->ctrl_info.subnqn);
+	run_error(run, &run->other_errors, "no memory for %u queues.", run->queues);
+	return -1;
 }
 
-/* URIs that lead to the same namespace must not verify the same blocks. */
-static void divide_namespaces(struct run *run)
+/* Queues go to the workers in turn. */
+static int lay_out(struct run *run)
 {
-	unsigned int i, k;
+	unsigned int i, k, n = 0, threads = run->o->threads, jobs = run->job_count;
 
-	for (i = 0; i < run->job_count; i++) {
+	run->queues = run->o->queues ? run->o->queues : (threads + jobs - 1) / jobs;
+	if ((uint64_t)run->queues * jobs < threads) {
+		run_error(run, &run->other_errors,
+			  "--threads=%u: there are only %u queues; give --queues=%u or fewer "
+			  "threads.",
+			  threads, run->queues * jobs, threads);
+		return TOOL_USAGE;
+	}
+	for (i = 0; i < threads; i++) {
+		struct worker *w = &run->workers[i];
+
+		w->queues = calloc((size_t)run->queues * jobs / threads + 1,
+				   sizeof(struct queue *));
+		if (!w->queues)
+			return out_of_memory(run);
+	}
+	for (i = 0; i < jobs; i++) {
 		struct job *job = &run->jobs[i];
 
-		job->slice = 0;
-		job->slices = 0;
-		for (k = 0; k < run->job_count; k++) {
-			if (k != i && !is_same_namespace(job, &run->jobs[k]))
-				continue;
-			job->slice += k < i;
-			job->slices++;
+		job->queues = calloc(run->queues, sizeof(*job->queues));
+		if (!job->queues)
+			return out_of_memory(run);
+		for (k = 0; k < run->queues; k++) {
+			struct queue *q = &job->queues[k];
+			struct worker *w = &run->workers[n++ % threads];
+
+			q->run = run;
+			q->job = job;
+			q->worker = w;
+			q->index = k;
+			w->queues[w->queue_count++] = q;
 		}
 	}
+	return 0;
 }
 
 static int set_up(struct run *run, const struct nof_opts *opts, unsigned int *threads)
 {
 	struct worker *w = &run->workers[0];
-	unsigned int i;
 	int ret;
 
-	if (worker_open(w, opts[0].engine) < 0)
+	run->engine_wanted = opts[0].engine;
+	if (worker_open(w) < 0)
 		return TOOL_FAILED;
-	for (i = 0; i < run->job_count; i++) {
-		ret = job_open(&run->jobs[i], w->loop);
-		if (ret)
-			return ret > 0 ? ret : TOOL_FAILED;
-	}
-	divide_namespaces(run);
+	ret = paths_open(run, opts, w->loop);
+	if (ret == 0)
+		ret = lay_out(run);
+	if (ret)
+		return ret > 0 ? ret : TOOL_FAILED;
 	if (open_all(run, threads) < 0)
 		return TOOL_FAILED;
 	run->engine = nof_loop_engine(w->loop);
@@ -499,7 +530,7 @@ static void load(struct run *run)
 		run->cpu_sys -= run->usage_sys;
 	}
 	for (i = 0; i < run->job_count; i++)
-		for (k = 0; k < o->queues; k++)
+		for (k = 0; k < run->queues; k++)
 			if (run->jobs[i].queues[k].last_done > run->ended)
 				run->ended = run->jobs[i].queues[k].last_done;
 }
@@ -511,7 +542,7 @@ static void read_back(struct run *run)
 	bool any = false;
 
 	for (i = 0; i < run->job_count; i++) {
-		for (k = 0; k < run->o->queues; k++) {
+		for (k = 0; k < run->queues; k++) {
 			const struct verify *v = run->jobs[i].queues[k].verify;
 
 			any = any || verify_has_written(v);
@@ -523,7 +554,7 @@ static void read_back(struct run *run)
 	run->deadline = UINT64_MAX;
 	drive_all(run, PHASE_READBACK);
 	for (i = 0; i < run->job_count; i++)
-		for (k = 0; k < run->o->queues; k++)
+		for (k = 0; k < run->queues; k++)
 			verify_counts(run->jobs[i].queues[k].verify, &after, &ignored);
 	run->readback_bytes = after - before;
 	run->has_readback = !run_stopped(run);
@@ -540,9 +571,10 @@ static void tear_down(struct run *run, unsigned int threads)
 		pthread_join(run->workers[i].thread, NULL);
 	}
 	worker_close(&run->workers[0]);
+	paths_note(run);
+	paths_close(run);
 	for (i = 0; i < run->job_count; i++) {
-		job_close(&run->jobs[i]);
-		for (k = 0; k < run->o->queues; k++) {
+		for (k = 0; run->jobs[i].queues && k < run->queues; k++) {
 			struct queue *q = &run->jobs[i].queues[k];
 
 			run->submitted += q->submitted;
@@ -569,62 +601,19 @@ void run_init(struct run *run, const struct perf_opts *o)
 	pthread_cond_init(&run->changed, NULL);
 }
 
-/* Queues go to the workers in turn. */
-static bool lay_out(struct run *run, const struct nof_opts *opts)
-{
-	const struct perf_opts *o = run->o;
-	unsigned int i, k, n = 0;
-
-	run->jobs = calloc(o->uri_count, sizeof(*run->jobs));
-	run->workers = calloc(o->threads, sizeof(*run->workers));
-	if (!run->jobs || !run->workers)
-		return false;
-	run->job_count = o->uri_count;
-	run->worker_count = o->threads;
-	for (i = 0; i < o->threads; i++) {
-		struct worker *w = &run->workers[i];
-
-		w->run = run;
-		w->index = i;
-		w->queues = calloc((size_t)o->queues * o->uri_count / o->threads + 1,
-				   sizeof(struct queue *));
-		if (!w->queues)
-			return false;
-	}
-	for (i = 0; i < o->uri_count; i++) {
-		struct job *job = &run->jobs[i];
-
-		job->run = run;
-		job->index = i;
-		job->uri = o->uris[i];
-		job->opts = opts[i];
-		job->queues = calloc(o->queues, sizeof(*job->queues));
-		if (!job->queues)
-			return false;
-		for (k = 0; k < o->queues; k++) {
-			struct queue *q = &job->queues[k];
-			struct worker *w = &run->workers[n++ % o->threads];
-
-			q->run = run;
-			q->job = job;
-			q->worker = w;
-			q->index = k;
-			w->queues[w->queue_count++] = q;
-		}
-	}
-	return true;
-}
-
 int run_execute(struct run *run, const struct nof_opts *opts)
 {
 	unsigned int threads = 1;
 	int ret;
 
-	if (!lay_out(run, opts)) {
-		run->job_count = 0;
-		run->worker_count = 0;
-		run_error(run, &run->other_errors, "no memory for %u queues.", run->o->queues);
+	run->workers = calloc(run->o->threads, sizeof(*run->workers));
+	if (!run->workers) {
+		run_error(run, &run->other_errors, "no memory for %u threads.", run->o->threads);
 		return 0;
+	}
+	for (; run->worker_count < run->o->threads; run->worker_count++) {
+		run->workers[run->worker_count].run = run;
+		run->workers[run->worker_count].index = run->worker_count;
 	}
 	ret = set_up(run, opts, &threads);
 	if (ret == 0) {
@@ -641,7 +630,7 @@ void run_free(struct run *run)
 	unsigned int i, k;
 
 	for (i = 0; i < run->job_count; i++) {
-		for (k = 0; k < run->o->queues; k++) {
+		for (k = 0; run->jobs[i].queues && k < run->queues; k++) {
 			struct queue *q = &run->jobs[i].queues[k];
 
 			free(q->lat[PERF_READ]);
@@ -653,6 +642,8 @@ void run_free(struct run *run)
 	for (i = 0; i < run->worker_count; i++)
 		free(run->workers[i].queues);
 	free(run->jobs);
+	free(run->paths);
+	tool_targets_free(&run->targets);
 	free(run->workers);
 	pthread_mutex_destroy(&run->lock);
 	pthread_cond_destroy(&run->changed);

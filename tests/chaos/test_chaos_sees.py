@@ -14,7 +14,7 @@ CHAOS = sys.argv[2]
 KEYS = "keep_alive_tmo=2&io_timeout=10&ctrl_loss_tmo=0"
 
 
-def chaos(target, *args, keys=KEYS, seconds=1):
+def chaos(target, *args, keys=KEYS, seconds=3):
     """(exit status, final document)"""
     host, port = target.addr
     uri = f"nvme+tcp://{host}:{port}/nqn.2025-11.org.libnof:target?{keys}"
@@ -58,7 +58,7 @@ def faults_of_its_own_in_every_counter():
 
 @test
 def one_bit_of_a_read():
-    doc = must_find("mismatches", "on=c2hdata for=read qid=io nth=700 do=set:data8[77]^=4")
+    doc = must_find("mismatches", "on=c2hdata for=read qid=io nth=100 do=set:data8[77]^=4")
     eq(doc["mismatches"], 1)
 
 
@@ -66,7 +66,7 @@ def one_bit_of_a_read():
 def a_write_that_did_nothing():
     # All of them from one on, so that none is overwritten before it is read. Success without an
     # R2T would be seen by the library: in the capsule it cannot be.
-    doc = must_find("mismatches", "on=write nth=2000- do=status:0", target=["--in-capsule=1m"])
+    doc = must_find("mismatches", "on=write nth=200- do=status:0", target=["--in-capsule=1m"])
     eq("older" in doc["first_failure"] or "zeroes" in doc["first_failure"], True, str(doc))
 
 
@@ -82,7 +82,7 @@ def a_compare_that_says_yes_to_everything():
 
 @test
 def a_write_that_fails_leaves_a_doubt_and_is_an_error():
-    doc = must_find("errors", "on=write nth=1000 do=status:2/0x80/dnr")
+    doc = must_find("errors", "on=write nth=200 do=status:2/0x80/dnr")
     eq((doc["errors"], doc["mismatches"], doc["doubtful_units"] > 0), (1, 0, True))
 
 
@@ -96,7 +96,6 @@ def an_old_write_that_a_stopped_target_executes_late():
                        stdout=subprocess.PIPE, timeout=200)
     report = json.loads(p.stdout)
     eq((p.returncode, report["final"]["mismatches"] > 0), (1, True), str(report)[:2000])
-    eq("the older generation" in report["final"]["first_failure"], True)
 
 
 if __name__ == "__main__":

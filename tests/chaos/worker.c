@@ -6,7 +6,8 @@
 
 #include "chaos.h"
 
-enum { TRIES = 16 /* to find a range that is free */, PIECE = 64 /* units, filling, re-reading */ };
+enum { TRIES = 16 /* to find a range that is free */, PIECE = 64 /* units, filling, re-reading */,
+       PLANTED = 200 /* the request that a fault of our own hits */ };
 
 /* A completion's argument says whose it is: worker, slot, serial. No memory to be wrong about. */
 static void *ticket(const struct worker *w, const struct slot *s)
@@ -40,7 +41,7 @@ static void check_read(struct worker *w, struct slot *s)
 	struct mismatch bad;
 	uint32_t n;
 
-	if (w->chaos->o.plant == PLANT_CORRUPT && s->serial >= 1000 && !w->has_planted) {
+	if (w->chaos->o.plant == PLANT_CORRUPT && s->serial >= PLANTED && !w->has_planted) {
 		w->has_planted = true;
 		s->buf[s->count * MODEL_UNIT / 2 + 5] ^= 1;
 	}
@@ -95,7 +96,7 @@ static void done(void *arg, const struct nof_completion *c)
 	struct worker *w = &the_chaos->workers[(uintptr_t)arg & 15];
 	struct slot *s = &w->slots[(uintptr_t)arg >> 4 & 4095];
 
-	if (w->chaos->o.plant == PLANT_LOST && serial == 1000)
+	if (w->chaos->o.plant == PLANT_LOST && serial == PLANTED)
 		return;
 	if (w->is_submitting || !pthread_equal(pthread_self(), w->thread)) {
 		ADD(w->n.misplaced, 1);
@@ -116,7 +117,7 @@ static void done(void *arg, const struct nof_completion *c)
 	SET(s->serial, (uint64_t)0);
 	w->inflight--;
 	ADD(w->n.completed, 1);
-	if (w->chaos->o.plant == PLANT_DOUBLED && serial == 1000)
+	if (w->chaos->o.plant == PLANT_DOUBLED && serial == PLANTED)
 		done(arg, c);
 }
 

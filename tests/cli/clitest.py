@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 from taptest import Running, eq, main, test  # noqa: E402,F401
@@ -69,6 +70,13 @@ def wants(text, *parts):
 
 def noise(size, seed=1):
     return random.Random(seed).randbytes(size)
+
+
+def until(condition):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        eq(time.monotonic() < deadline, True, "in time")
+        time.sleep(0.002)
 
 
 class Folder(tempfile.TemporaryDirectory):

@@ -55,6 +55,7 @@ def beginnings_of_options():
     eq(complete("nvmf-copy --sp"), ["--sparse"])
     eq(complete("nvmf-copy --req"), ["--requests=", "--request-size="])
     eq(complete("nvmf-copy a b --pro"), ["--progress"])
+    eq(complete("nvmf-info --con"), ["--connect-all"])
     eq(complete("nvmf-perf --rwm"), ["--rwmixread="])
     eq(complete("nvmf-copy --bash"), [], "the hidden one")
     eq(complete("nvmf-info -x"), [])
@@ -65,7 +66,7 @@ def values():
     eq(complete("nvmf-perf --rw=randr"), ["randread", "randrw"])
     eq(complete("nvmf-perf --rw randr"), ["randread", "randrw"])
     eq(complete("nvmf-perf --verify="), ["crc32c"])
-    eq(complete("nvmf-info --can=write"), ["write", "write-zeroes"])
+    eq(complete("nvmf-info --can=write"), ["write", "write-zeroes", "write-uncorrectable"])
     eq(complete("nvmf-info --is=hd"), ["hdr-digest"])
     eq(complete("nvmf-target --mptcp="), ["prefer", "off"])
     eq(complete("nvmf-perf --rw=randr", breaks=" "), ["--rw=randread", "--rw=randrw"],
@@ -86,6 +87,11 @@ def files_and_uris():
         eq(complete("nvmf-info nv"), ["nvme+tcp://"])
         eq(complete("nvmf-info nvme+tcp:", breaks=" "), ["nvme+tcp://"])
         eq(complete("nvmf-info nvme+tcp:"), ["//"])
+    eq(complete("nvmf-copy --path=nvme"), ["nvme+tcp://"])
+    eq(complete("nvmf-copy --path=nvme+tcp://h/nqn.x?engi"), ["//h/nqn.x?engine="])
+    eq(complete("nvmf-copy --path nvme+tcp://h/nqn.x?engi", breaks=" "),
+       ["nvme+tcp://h/nqn.x?engine="])
+    eq(complete("nvmf-copy --path=/etc/host"), [], "a path is no file")
 
 
 @test

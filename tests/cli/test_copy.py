@@ -8,10 +8,9 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 from clitest import (DEADLINE, VARIANTS, Folder, Running, eq, fails, main, noise, run, run_json,
-                     test, tool, uri, wants)
+                     test, tool, until, uri, wants)
 
 MIB = 1 << 20
 COPY = "nvmf-copy"
@@ -231,13 +230,6 @@ def progress_lines_for_programs():
         p = subprocess.run([tool(COPY), "--progress", src, uri(t, "1")], timeout=DEADLINE,
                            stderr=subprocess.PIPE, check=True)
         wants(p.stderr.decode(), "copy 100% [########################] 32 MiB of 32 MiB")
-
-
-def until(condition):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        eq(time.monotonic() < deadline, True, "in time")
-        time.sleep(0.002)
 
 
 def interrupted(args, stdin, begun=lambda: True, stop=None):

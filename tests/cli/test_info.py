@@ -26,6 +26,10 @@ def questions_about_a_namespace():
                     ("1", "--can=write-zeroes", 0), ("1", "--can=write_zeroes", 0),
                     ("2", "--can=write-zeroes", NO), ("2", "--can=deallocate", NO),
                     ("1", "--can=deallocate", 0), ("1", "--can=compare", 0),
+                    ("1", "--can=verify", 0), ("2", "--can=verify", 0),
+                    ("1", "--can=copy", 0), ("2", "--can=copy", NO),
+                    ("1", "--can=compare-write", 0), ("1", "--can=reserve", 0),
+                    ("1", "--can=append", NO), ("1", "--is=zoned", NO),
                     ("1", "--is=read-only", NO), ("2", "--is=read_only", 0),
                     ("1", "--is=volatile-cache", NO), ("1", "--is=discovery", NO)):
                 p = run(INFO, option, uri(t, ns, variant), rc=rc)
@@ -100,6 +104,35 @@ def several_namespaces_in_a_table_a_list_and_a_document():
             one = run(INFO, uri(t, "7", variant)).stdout.decode()
             wants(one, "namespace 7", "2048 blocks of 4096 bytes", "read_only")
             eq(run_json(INFO, "--size", uri(t, "2")), {"bytes": 1 << 40})
+
+
+@test
+def zones_metadata_and_atomic_writes():
+    with Running("--ns=mem:64M,zns=4M,mor=3,mar=5", "--ns=mem:8M,bs=512,ms=8,pi=1",
+                 "--ns=mem:8M,atomic=4") as t:
+        n = run_json(INFO, uri(t))["namespaces"]
+        eq([(s["metadata_size"], s["pi_type"], "zones" in s) for s in n],
+           [(0, 0, True), (8, 1, False), (0, 0, False)])
+        eq((n[0]["zones"], n[0]["zone_size"], n[0]["max_open_zones"], n[0]["max_active_zones"]),
+           (16, 1024, 3, 5))
+        eq((n[1]["pi_guard_bits"], n[1]["pi_first"]), (16, False))
+        eq(n[2]["atomic_write"], 16384)
+        for ns, words in (("1", "16 of 4 MiB, 3 may be open, 5 active"),
+                          ("2", "protection information type 1 with a guard of 16 bits"),
+                          ("3", "16 KiB atomic")):
+            wants(run(INFO, uri(t, ns)).stdout.decode(), words)
+        table = run(INFO, uri(t)).stdout.decode()
+        wants(table, " zoned\n", " protected:1\n")
+        eq(max(len(line) for line in table.splitlines()[-3:]) < 100, True, table)
+        run(INFO, "--is=zoned", uri(t, "1"))
+        run(INFO, "--can=append", uri(t, "1"))
+        run(INFO, "--is=zoned", uri(t, "2"), rc=NO)
+        run(INFO, "--is=protected", uri(t, "2"))
+        # Tools that write in any order say so before anything is written.
+        wants(run("nvmf-copy", "/dev/null", uri(t, "1"), rc=1).stderr, "has zones")
+        wants(fails("nvmf-perf", "--rw=write", uri(t, "1"), stdout=subprocess.DEVNULL),
+              "has zones")
+        run("nvmf-perf", "--rw=randread", "--io-limit=10", uri(t, "1"))
 
 
 @test
