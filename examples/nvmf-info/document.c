@@ -200,6 +200,14 @@ bool print_json(const struct info *info)
 		json_u64(&j, "bytes", info->ns[0].info.bytes);
 	} else if (info->what == SHOW_PATHS) {
 		json_transport(&j, &info->transport);
+		json_array(&j, "namespaces");
+		for (i = 0; i < info->ns_count; i++) {
+			json_object(&j, NULL);
+			json_u64(&j, "nsid", info->ns[i].info.nsid);
+			json_paths(&j, info->ns[i].ns);
+			json_object_end(&j);
+		}
+		json_array_end(&j);
 	} else {
 		if (info->what == SHOW_ALL) {
 			json_controller(&j, info);

@@ -14,15 +14,13 @@ static const char usage[] =
 	"  --json      one JSON document on standard output\n"
 	"  --list      one line for each namespace, or each entry of a discovery log: its URI\n"
 	"  --size      only the size of the namespace, in bytes\n"
-	"  --paths     only the transport: MPTCP or TCP, and its subflows\n"
-	"  --can=CAP   exit 0 if the namespace can, 3 if not; CAP is one of\n"
-	"              %s\n"
-	"  --is=PROP   exit 0 if it is so, 3 if not; PROP is one of\n"
-	"              %s\n"
+	"  --paths     only the transport, MPTCP or TCP, its subflows, and ANA states\n"
 	"  --doctor    is it MPTCP, why not, and what to change\n"
 	"  --connect-all  connect to all that the URIs name or that their discovery logs list,\n"
 	"              and show which controllers are paths of the same namespace\n"
-	"  --help, --version\n"
+	"  --help, --version\n";
+
+static const char usage_end[] =
 	"URI: nvme+tcp://HOST[:PORT][/SUBSYSTEM-NQN[/NAMESPACE]][?key=value&...], see libnof(3).\n"
 	"Without a subsystem the discovery log of the host is shown.\n";
 
@@ -82,7 +80,7 @@ static bool wants_namespaces(const struct info *info)
 {
 	if (info->what == SHOW_ANSWER)
 		return question_wants_namespace(info->question);
-	return info->what != SHOW_PATHS && info->what != SHOW_DOCTOR;
+	return info->what != SHOW_DOCTOR;
 }
 
 static int fetch(struct info *info)
@@ -154,12 +152,40 @@ static int run(struct info *info, const char *uri)
 	return ret;
 }
 
+/* The names in lines of a terminal's width, indented as the usage is. */
+static void wrap(char *names)
+{
+	size_t column = 0, n;
+	char *p = names;
+
+	for (; *p; p += n + (p[n] == ' ')) {
+		n = strcspn(p, " ");
+		if (column + n + 1 > 66 && p > names) {
+			p[-1] = '\n';
+			column = 0;
+		}
+		column += n + 1;
+	}
+}
+
+static void print_names(const char *option, const char *what, const char *name)
+{
+	char names[256], *line, *save = NULL;
+
+	printf("  --%s%-*sexit 0 if %s, 3 if not; %s is one of\n", option,
+	       (int)(10 - strlen(option)), name, what, name + 1);
+	question_names(names, sizeof(names), option);
+	wrap(names);
+	for (line = strtok_r(names, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		printf("              %s\n", line);
+}
+
 static void print_usage(void)
 {
-	char can[256], is[256];
-
-	printf(usage, question_names(can, sizeof(can), "can"),
-	       question_names(is, sizeof(is), "is"));
+	fputs(usage, stdout);
+	print_names("can", "the namespace can", "=CAP");
+	print_names("is", "it is so", "=PROP");
+	fputs(usage_end, stdout);
 }
 
 static void print_completions(const struct option *options)

@@ -159,7 +159,8 @@ def paths_and_the_doctor():
     with Running("--ns=mem:4M") as t:
         for variant in VARIANTS:
             r = run_json(INFO, "--paths", uri(t, "1", variant))
-            eq(list(r), ["transport"])
+            eq(sorted(r), ["namespaces", "transport"])
+            eq([(n["nsid"], len(n["paths"])) for n in r["namespaces"]], [(1, 1)])
             want = "mptcp" if "require" in variant else "tcp"
             eq(r["transport"]["protocol"], want)
             eq(r["transport"]["subflows"][0]["peer"], f"127.0.0.1:{t.addr[1]}")
