@@ -64,6 +64,7 @@ static int add_entry(struct tool_targets *t, const struct nof_opts *base,
 	target = add(t, uri);
 	if (!target)
 		return out_of_memory(t);
+	target->is_listed = true;
 	target->error = ret;
 	memcpy(target->detail, detail, sizeof(detail));
 	if (ret == 0)

@@ -11,6 +11,7 @@
 struct tool_target {
 	struct nof_opts opts;
 	char *uri;
+	bool is_listed;	  /* by a discovery service; not named by the user */
 	int error;	  /* it cannot be connected to: negative errno */
 	char detail[512]; /* … and why, a sentence */
 };

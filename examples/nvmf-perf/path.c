@@ -54,31 +54,31 @@ static struct job *find_job(struct run *run, const struct path *path, const stru
 	return NULL;
 }
 
-static int connect_path(struct path *path, struct nof_loop *loop)
+/* A controller, and a namespace through it. A negative errno, with the library's sentence. */
+static int connect_path(struct path *path, struct nof_loop *loop, struct nof_ns **ns)
 {
-	struct run *run = path->run;
+	int ret = nof_ctrl_new(loop, path->opts, path_event, path, &path->ctrl);
 
-	if (nof_ctrl_new(loop, path->opts, path_event, path, &path->ctrl) < 0)
-		return fail(run);
+	if (ret < 0)
+		return ret;
 	/* The sentence of the call says more than that of the event. */
 	path->is_closing = true;
-	if (nof_ctrl_connect_sync(path->ctrl) < 0)
-		return fail(run);
+	ret = nof_ctrl_connect_sync(path->ctrl);
+	if (ret < 0)
+		return ret;
 	path->is_closing = false;
 	path->info.size = sizeof(path->info);
-	return nof_ctrl_get_info(path->ctrl, &path->info) < 0 ? fail(run) : 0;
+	ret = nof_ctrl_get_info(path->ctrl, &path->info);
+	return ret < 0 ? ret : nof_ns_open_sync(path->ctrl, NULL, ns);
 }
 
 /* The namespace the URI names becomes a job, or the path one more of the job that has it. */
-static int join(struct path *path)
+static int join(struct path *path, struct nof_ns *ns)
 {
 	struct nof_ns_info info = { .size = sizeof(info) };
 	struct run *run = path->run;
 	struct job *job;
-	struct nof_ns *ns;
 
-	if (nof_ns_open_sync(path->ctrl, NULL, &ns) < 0)
-		return fail(run);
 	if (nof_ns_get_info(ns, &info) < 0) {
 		nof_ns_close(ns);
 		return fail(run);
@@ -131,24 +131,44 @@ static int expand(struct run *run, const struct nof_opts *opts, struct nof_loop 
 	return -1;
 }
 
+/* Not all that a log lists can be reached from everywhere: the rest is enough. */
+static int leave_out(struct path *path, struct tool_target *target, int error)
+{
+	target->error = error;
+	snprintf(target->detail, sizeof(target->detail), "%s", nof_strerror_detail());
+	path->is_closing = true;
+	nof_ctrl_free(path->ctrl);
+	path->run->path_count--;
+	return 0;
+}
+
 int paths_open(struct run *run, const struct nof_opts *opts, struct nof_loop *loop)
 {
 	int ret = expand(run, opts, loop);
+	struct nof_ns *ns;
 	size_t i;
 
 	for (i = 0; ret == 0 && i < run->targets.count; i++) {
-		const struct tool_target *target = &run->targets.list[i];
+		struct tool_target *target = &run->targets.list[i];
 		struct path *path = &run->paths[run->path_count];
 
 		if (target->error)
 			continue;
 		*path = (struct path){ .run = run, .index = run->path_count++,
 				       .opts = &target->opts, .uri = target->uri };
-		ret = connect_path(path, loop);
+		ret = connect_path(path, loop, &ns);
 		if (ret == 0)
-			ret = join(path);
+			ret = join(path, ns);
+		else if (target->is_listed)
+			ret = leave_out(path, target, ret);
+		else
+			ret = fail(run);
 	}
-	return ret;
+	if (ret || run->job_count)
+		return ret;
+	run_error(run, &run->other_errors, "%s: %s", run->targets.list[0].uri,
+		  run->targets.list[0].detail);
+	return -1;
 }
 
 static void note_io(struct job *job)

@@ -236,6 +236,10 @@ void report_text(const struct run *run, FILE *out)
 		fprintf(out, "%s\n", run->engine_reason);
 	for (i = 0; i < run->job_count; i++)
 		print_job(&run->jobs[i], out);
+	for (i = 0; i < run->targets.count; i++)
+		if (run->targets.list[i].error)
+			fprintf(out, "not used    %s: %s\n", run->targets.list[i].uri,
+				run->targets.list[i].detail);
 	fprintf(out,
 		"cpu         %.2f us per I/O (user %.2f s, system %.2f s, %.0f %% of a core)\n",
 		ios ? cpu * 1e6 / (double)ios : 0, run->cpu_user, run->cpu_sys,

@@ -212,6 +212,16 @@ static void put_run(struct json *j, const struct run *run)
 		ios += r.lat[PERF_READ].ios + r.lat[PERF_WRITE].ios;
 	}
 	json_array_end(j);
+	json_array(j, "not_used");
+	for (i = 0; i < run->targets.count; i++) {
+		if (!run->targets.list[i].error)
+			continue;
+		json_object(j, NULL);
+		json_string(j, "uri", run->targets.list[i].uri);
+		json_string(j, "detail", run->targets.list[i].detail);
+		json_object_end(j);
+	}
+	json_array_end(j);
 	json_object(j, "cpu");
 	json_double(j, "user_s", run->cpu_user);
 	json_double(j, "sys_s", run->cpu_sys);

@@ -155,6 +155,24 @@ def the_discovery_log():
 
 
 @test
+def referrals_are_followed_and_dead_ones_named():
+    other = "nqn.2024-01.org.example:other"
+    with Running("--ns=mem:4M") as t, Running(f"--nqn={other}", "--ns=mem:8M") as u:
+        base = f"nvme+tcp://127.0.0.1:{t.addr[1]}"
+        t.control(f"referral-add 127.0.0.1:{u.addr[1]}")
+        t.control("referral-add 127.0.0.1:1")
+        r = run_json(INFO, base)["discovery"]
+        eq({e["subnqn"] for e in r["entries"] if e["type"] == "subsystem"}, {NQN, other})
+        eq([(s["trsvcid"], s["depth"], bool(s["error"])) for s in
+            sorted(r["services"], key=lambda s: (s["depth"], bool(s["error"])))],
+           [(str(t.addr[1]), 0, False), (str(u.addr[1]), 1, False), ("1", 1, True)])
+        text = run(INFO, base).stdout.decode()
+        wants(text, f"127.0.0.1:{u.addr[1]}/{other}", "refused", "service    ")
+        r = run_json(INFO, "--connect-all", base)
+        eq({n["subnqn"] for n in r["namespaces"]}, {NQN, other})
+
+
+@test
 def paths_and_the_doctor():
     with Running("--ns=mem:4M") as t:
         for variant in VARIANTS:

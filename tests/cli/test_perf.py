@@ -68,6 +68,20 @@ def a_discovery_uri_is_all_it_lists():
 
 
 @test
+def what_a_log_lists_and_cannot_be_used_is_named():
+    with Running("--ns=mem:8M") as t:
+        for record in (f"traddr=127.0.0.9 trsvcid={t.addr[1]} nqn={NQN}",
+                       "traddr=127.0.0.1 trsvcid=4420 trtype=1 nqn=nqn.2024-01.org.example:rdma",
+                       f"traddr=127.0.0.1 trsvcid={t.addr[1]} nqn=nqn.2024-01.org.example:gone"):
+            t.control(f"discovery-add {record}")
+        base = f"nvme+tcp://127.0.0.1:{t.addr[1]}"
+        r = run_json(PERF, *SHORT, base)
+        eq([j["subnqn"] for j in r["jobs"]], [NQN])
+        eq(len(r["not_used"]), 3, r["not_used"])
+        wants(run(PERF, *SHORT, base).stdout.decode(), "not used    ", "500 completed")
+
+
+@test
 def a_signal_ends_it_with_the_results_so_far():
     with Running("--ns=mem:16M") as t:
         for sig in (signal.SIGINT, signal.SIGTERM):
