@@ -257,7 +257,8 @@ static void t_cancel(struct rig *r)
 	for (int turns = 0; turns < 40; turns += 3) {
 		struct rig_op *op_;
 
-		forge(r, of_a, 2, 1);	/* it counts the commands of a read, which may be cut short */
+		/* It counts the commands of a read, which may have been cut short. */
+		forge(r, of_a, 2, 1);
 		begin(r, &a, NULL);
 		op_ = RIG_SUBMIT(r, nof_connect_all(r->loop, &r->opts, &a.opts, NULL, &a.result,
 						    rig_done, op));
