@@ -203,7 +203,7 @@ int nofi_io_compare_pi(struct nof_chan *chan, const struct iovec *iov, int iovcn
 		       uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg);
 /* The same for nof_compare_write(): cmp and wr are as without it; cmp is changed. */
 int nofi_io_fused_pi(struct nof_chan *chan, struct nofi_io_cmd *cmp, const struct nofi_io_cmd *wr,
-		     uint64_t slba, uint32_t blocks, nof_done_fn *done, void *arg);
+		     uint64_t slba, uint32_t flags, nof_done_fn *done, void *arg);
 
 static inline struct nofi_cpath *nofi_cpath_of(struct nofi_way *w)
 {
@@ -258,6 +258,12 @@ void nofi_io_no_way(struct nof_chan *chan);
 void nofi_io_wait_init(struct nof_chan *chan);
 /* The last operation of an epoch completed. */
 void nofi_io_epoch_over(struct nof_chan *chan);
+/*
+ * An operation of several requests, some of which come later: it is one for nof_chan_drain().
+ * hold returns what release wants; release comes before its completion is told.
+ */
+bool nofi_io_hold(struct nof_chan *chan);
+void nofi_io_release(struct nof_chan *chan, bool epoch);
 void nofi_io_tell_drained(struct nof_chan *chan);
 
 /*

@@ -19,6 +19,8 @@ struct copy {
 	struct nofi_copy_limits lim;
 	uint8_t format;
 	uint32_t cdw12;			/* all but the number of ranges */
+	uint32_t flags;			/* of each request */
+	bool epoch;			/* nofi_io_hold() */
 	struct nofi_pi pi;
 	nof_done_fn *done;
 	void *arg;
@@ -46,7 +48,7 @@ static int next_part(struct copy *p)
 		nofi_pi_cdws(pi, p->dst, &cmd.cdw2, &cmd.cdw3, &cmd.cdw[4]);
 	cmd.length = n * (p->format ? NOFI_COPY_DESC1 : NOFI_COPY_DESC0);
 	p->dst += blocks;
-	r = nofi_io_submit_cmd(p->chan, &cmd, 0, on_part, p);
+	r = nofi_io_submit_cmd(p->chan, &cmd, p->flags, on_part, p);
 	return r < 0 ? r : 1;
 }
 
@@ -68,6 +70,7 @@ static void on_part(void *arg, const struct nof_completion *c)
 		}
 	}
 	out.result = 0;
+	nofi_io_release(p->chan, p->epoch);
 	p->done(p->arg, &out);
 	free(p);
 }
@@ -130,7 +133,7 @@ static int check(const struct nof_chan *chan, const struct nof_copy_range *range
 				 "information wants", format, chan->id.copy_formats);
 	if (!ranges || !n || n > RANGES_MAX)
 		return nofi_fail(-EINVAL, "copy: %zu ranges; 1 to %u can be copied", n, RANGES_MAX);
-	if (flags & ~(uint32_t)(NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR))
+	if (flags & ~(uint32_t)(NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR | NOF_IO_FAIL_FAST))
 		return nofi_fail(-EINVAL, "copy: flags %#x are not defined for it", flags);
 	return 0;
 }
@@ -171,6 +174,7 @@ int nof_copy(struct nof_chan *chan, const struct nof_copy_range *ranges, size_t 
 	p->dst = flags & NOF_IO_LBA ? offset : offset >> ns->lba_shift;
 	p->at = (struct nofi_copy_cursor){ p->ranges, n, 0 };
 	p->format = format;
+	p->flags = flags & NOF_IO_FAIL_FAST;
 	p->lim = limits_of(ns, format);
 	p->pi = (struct nofi_pi){ .type = ns->pi_type, .pif = ns->pif, .sts = ns->sts };
 	p->cdw12 = (uint32_t)format << 8 | (flags & NOF_IO_FUA ? 1u << 30 : 0) |
@@ -187,8 +191,10 @@ int nof_copy(struct nof_chan *chan, const struct nof_copy_range *ranges, size_t 
 		r = check_overlap(p, n, total);
 	if (r == 0)
 		r = next_part(p);
-	if (r > 0)
+	if (r > 0) {
+		p->epoch = nofi_io_hold(chan);
 		return 0;
+	}
 	free(p);
 	/* Nothing to copy: done, asynchronously. */
 	return r < 0 ? r : nofi_io_nothing(chan, "copy", done, arg);

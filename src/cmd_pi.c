@@ -36,6 +36,8 @@ struct pi_io {
 	uint32_t cdw12;			/* all but the number of blocks */
 	uint32_t max;			/* blocks of one command */
 	uint32_t window;
+	uint32_t flags;			/* of each request */
+	bool epoch;			/* nofi_io_hold() */
 	uint64_t slba;			/* of the request */
 	uint64_t blocks, pos;		/* all, and those that were sent */
 	uint32_t inflight;
@@ -81,7 +83,8 @@ static int send_part(struct pi_io *p)
 	bool is_write = p->opcode == NOFI_OP_WRITE;
 	struct nofi_io_cmd cmd = { .name = part_name(p->opcode), .opcode = p->opcode,
 				   .dir = p->is_read ? NOFI_DIR_READ : NOFI_DIR_WRITE,
-				   .class = is_write ? NOFI_IO_WRITE : NOFI_IO_IDEMPOTENT };
+				   .class = !is_write ? NOFI_IO_IDEMPOTENT :
+					    p->chan->id.zone_size ? NOFI_IO_ONCE : NOFI_IO_WRITE };
 	uint64_t left = p->blocks - p->pos;
 	uint32_t n = (uint32_t)(left < p->max ? left : p->max);
 	uint32_t size = p->pi.block + (p->is_md_moved ? p->pi.ms : 0);
@@ -96,7 +99,7 @@ static int send_part(struct pi_io *p)
 	cmd.length = n * size;
 	cmd.iov = p->next;
 	cmd.iovcnt = span(p, cmd.length);
-	r = nofi_io_submit_cmd(p->chan, &cmd, 0, on_part, p);
+	r = nofi_io_submit_cmd(p->chan, &cmd, p->flags, on_part, p);
 	if (r < 0)
 		return r;
 	p->next += cmd.iovcnt;
@@ -139,6 +142,7 @@ static void finish(struct pi_io *p, const struct nof_completion *c)
 	out.error = p->error;
 	out.status = p->status;
 	out.detail = p->error ? p->text : "";
+	nofi_io_release(p->chan, p->epoch);
 	p->done(p->arg, &out);
 	pi_free(p);
 }
@@ -258,7 +262,8 @@ static int check_range(const struct nofi_ns_ident *ns, const char *name, const s
 			return nofi_fail(-EINVAL, "%s: the iovecs' lengths overflow", name);
 		len += iov[i].iov_len;
 	}
-	if (flags & ~(uint32_t)(NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR | NOF_IO_ATOMIC))
+	if (flags & ~(uint32_t)(NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR | NOF_IO_ATOMIC |
+				NOF_IO_FAIL_FAST))
 		return nofi_fail(-EINVAL, "%s: flags %#x are not defined for it", name, flags);
 	if ((!is_lba && offset & mask) || len & mask)
 		return nofi_fail(-EINVAL, "%s: offset %llu and length %llu must be multiples of "
@@ -365,6 +370,7 @@ static int submit(struct nof_chan *chan, uint8_t opcode, const struct iovec *iov
 	p->opcode = opcode;
 	p->is_read = opcode == NOFI_OP_READ;
 	p->user = iov;
+	p->flags = flags & NOF_IO_FAIL_FAST;
 	p->done = done;
 	p->arg = arg;
 	r = check_range(&chan->id, name, iov, iovcnt, offset, flags, &p->slba, &p->blocks);
@@ -380,6 +386,7 @@ static int submit(struct nof_chan *chan, uint8_t opcode, const struct iovec *iov
 		pi_free(p);
 		return r;
 	}
+	p->epoch = nofi_io_hold(chan);
 	/* The others follow as these are done, but for a few that go beside it now. */
 	while (p->pos < p->blocks && p->inflight < p->window && send_part(p) == 0)
 		;
@@ -434,9 +441,10 @@ static void on_fused(void *arg, const struct nof_completion *c)
 }
 
 int nofi_io_fused_pi(struct nof_chan *chan, struct nofi_io_cmd *cmp, const struct nofi_io_cmd *wr,
-		     uint64_t slba, uint32_t blocks, nof_done_fn *done, void *arg)
+		     uint64_t slba, uint32_t flags, nof_done_fn *done, void *arg)
 {
 	const struct nofi_ns_ident *ns = &chan->id;
+	uint32_t blocks = cmp->length >> ns->lba_shift;
 	struct nofi_pi pi = { .type = ns->pi_type, .pif = ns->pif, .sts = ns->sts,
 			      .is_first = ns->is_pi_first, .ms = ns->ms,
 			      .block = 1u << ns->lba_shift, .ref = slba };
@@ -460,7 +468,7 @@ int nofi_io_fused_pi(struct nof_chan *chan, struct nofi_io_cmd *cmp, const struc
 	cmp->iovcnt = (int)(2 * blocks);
 	cmp->length += blocks * ns->ms;
 	cmp->cdw[2] &= ~(uint32_t)PRACT;
-	r = nofi_io_submit_fused(chan, cmp, wr, 0, on_fused, f);
+	r = nofi_io_submit_fused(chan, cmp, wr, flags & NOF_IO_FAIL_FAST, on_fused, f);
 	if (r < 0)
 		free(f);
 	return r;

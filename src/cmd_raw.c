@@ -63,7 +63,7 @@ int nof_compare_write(struct nof_chan *chan, const void *expected, const void *d
 		return nofi_fail(-ENOTSUP, "compare and write: blocks of namespace %u have %u "
 				 "bytes of metadata that only the caller knows", ns->nsid, ns->ms);
 	if (!expected || !data || !len || len & mask ||
-	    flags & ~(uint32_t)(NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR) ||
+	    flags & ~(uint32_t)(NOF_IO_LBA | NOF_IO_FUA | NOF_IO_LR | NOF_IO_FAIL_FAST) ||
 	    (!(flags & NOF_IO_LBA) && offset & mask))
 		return nofi_fail(-EINVAL, "compare and write: two buffers of whole blocks (%u "
 				 "bytes) are needed, the flags (%#x) being those of a write",
@@ -90,8 +90,8 @@ int nof_compare_write(struct nof_chan *chan, const void *expected, const void *d
 	cmp.buf = (void *)(uintptr_t)expected;
 	wr.buf = (void *)(uintptr_t)data;
 	if (ns->prinfo)
-		return nofi_io_fused_pi(chan, &cmp, &wr, slba, (uint32_t)blocks, done, arg);
-	return nofi_io_submit_fused(chan, &cmp, &wr, 0, done, arg);
+		return nofi_io_fused_pi(chan, &cmp, &wr, slba, flags, done, arg);
+	return nofi_io_submit_fused(chan, &cmp, &wr, flags & NOF_IO_FAIL_FAST, done, arg);
 }
 
 /* ---- anything ---- */

@@ -52,6 +52,7 @@ struct report {
 	uint32_t max, count;
 	uint32_t asked;			/* zones the page under way has room for */
 	struct nofi_zone_ctx ctx;
+	bool epoch;			/* nofi_io_hold() */
 	nof_done_fn *done;
 	void *arg;
 	size_t len;			/* of data */
@@ -109,6 +110,7 @@ static void on_page(void *arg, const struct nof_completion *c)
 			out.result = 0;
 		}
 	}
+	nofi_io_release(p->chan, p->epoch);
 	p->done(p->arg, &out);
 	free(p);
 }
@@ -145,6 +147,8 @@ int nof_zone_report(struct nof_chan *chan, uint64_t lba, enum nof_zone_filter fi
 	r = next_page(p);
 	if (r < 0)
 		free(p);
+	else
+		p->epoch = nofi_io_hold(chan);
 	return r;
 }
 
@@ -195,7 +199,7 @@ int nof_zone_append(struct nof_chan *chan, const void *buf, size_t len, uint64_t
 				 chan->id.nsid, chan->id.ms);
 	blocks = len >> chan->id.lba_shift;
 	if (!buf || !len || len & ((1u << chan->id.lba_shift) - 1) ||
-	    flags & ~(uint32_t)(NOF_IO_FUA | NOF_IO_LR))
+	    flags & ~(uint32_t)(NOF_IO_FUA | NOF_IO_LR | NOF_IO_FAIL_FAST))
 		return nofi_fail(-EINVAL, "zone append: %zu bytes%s with flags %#x; whole blocks "
 				 "of %u bytes are appended, at least one", len,
 				 buf ? "" : " of a NULL buffer", flags,
@@ -217,5 +221,5 @@ int nof_zone_append(struct nof_chan *chan, const void *buf, size_t len, uint64_t
 	if (chan->id.prinfo && chan->id.pi_type != 3)
 		cmd.cdw[2] |= CDW12_PIREMAP;
 	cmd.length = (uint32_t)len;
-	return nofi_io_submit_cmd(chan, &cmd, 0, done, arg);
+	return nofi_io_submit_cmd(chan, &cmd, flags & NOF_IO_FAIL_FAST, done, arg);
 }

@@ -225,46 +225,48 @@ static void advance(struct nof_io *io, size_t n)
 	}
 }
 
+/* Of one command. */
+static uint64_t max_blocks(uint8_t opcode, const struct nofi_ns_ident *lim)
+{
+	switch (opcode) {
+	case NOFI_OP_WRITE_ZEROES:
+		return lim->max_wz_blocks;
+	case NOFI_OP_VERIFY:
+		return lim->max_verify_blocks;
+	case NOFI_OP_WRITE_UNCOR:
+		return lim->max_wu_blocks;
+	case NOFI_OP_DSM:
+		return lim->max_dsm_blocks < lim->max_dsm_total ? lim->max_dsm_blocks :
+		       lim->max_dsm_total;
+	}
+	return lim->max_blocks;
+}
+
 /* The largest next piece; a DSM is one range at a time, its data lies in the request. */
 static uint32_t next_blocks(const struct nof_io *io, const struct nofi_ns_ident *lim)
 {
-	uint64_t max = lim->max_blocks;
+	uint64_t max = max_blocks(io->opcode, lim);
 
-	switch (io->opcode) {
-	case NOFI_OP_WRITE_ZEROES:
-		max = lim->max_wz_blocks;
-		break;
-	case NOFI_OP_VERIFY:
-		max = lim->max_verify_blocks;
-		break;
-	case NOFI_OP_WRITE_UNCOR:
-		max = lim->max_wu_blocks;
-		break;
-	case NOFI_OP_DSM:
-		max = lim->max_dsm_blocks < lim->max_dsm_total ? lim->max_dsm_blocks :
-		      lim->max_dsm_total;
-		break;
-	}
 	return (uint32_t)(io->left < max ? io->left : max);
 }
 
 /* The controller makes and checks protection information that is all of the metadata (C-2). */
-static void cut_pi(const struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_piece *p)
+static void cut_pi(const struct nofi_ns_ident *lim, struct nofi_piece *p, uint64_t slba)
 {
 	struct nofi_pi pi = { .type = lim->pi_type, .pif = lim->pif, .sts = lim->sts };
 
-	if (io->opcode == NOFI_OP_WRITE_UNCOR)
+	if (p->opcode == NOFI_OP_WRITE_UNCOR)
 		return;
 	p->is_raw = true;
 	p->fuse = 0;
 	p->nsid = 0;
 	p->mate = NULL;
 	/* Zeroes have nothing to be checked, and what is only checked nothing to be made of it. */
-	p->cdw[2] |= io->opcode == NOFI_OP_WRITE_ZEROES ? lim->prinfo & PRACT :
-		     io->opcode == NOFI_OP_VERIFY ? lim->prinfo & ~PRACT : lim->prinfo;
+	p->cdw[2] |= p->opcode == NOFI_OP_WRITE_ZEROES ? lim->prinfo & PRACT :
+		     p->opcode == NOFI_OP_VERIFY ? lim->prinfo & ~PRACT : lim->prinfo;
 	p->cdw[3] = p->cdw[5] = 0;
 	/* The reference tag counts with the blocks. Of type 2 it could be anything: ours does. */
-	nofi_pi_cdws(&pi, io->slba, &p->cdw2, &p->cdw3, &p->cdw[4]);
+	nofi_pi_cdws(&pi, slba, &p->cdw2, &p->cdw3, &p->cdw[4]);
 }
 
 static void cut_range(struct nof_io *io, struct nofi_piece *p, uint32_t blocks)
@@ -282,14 +284,27 @@ static void cut_range(struct nof_io *io, struct nofi_piece *p, uint32_t blocks)
 	p->cdw[2] = 0;
 }
 
+static enum nofi_io_class class_of(uint8_t opcode, const struct nofi_ns_ident *lim)
+{
+	switch (opcode) {
+	case NOFI_OP_WRITE:
+	case NOFI_OP_WRITE_ZEROES:
+	case NOFI_OP_WRITE_UNCOR:
+		/* A zone that has been written is written behind that the second time. */
+		return lim->zone_size ? NOFI_IO_ONCE : NOFI_IO_WRITE;
+	case NOFI_OP_DSM:
+		return NOFI_IO_WRITE;
+	}
+	return NOFI_IO_IDEMPOTENT;
+}
+
 /* The next piece of a request, for a way with these limits. */
 static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_piece *p)
 {
 	uint32_t blocks;
 
 	p->opcode = io->opcode;
-	p->class = io->opcode == NOFI_OP_WRITE || io->opcode == NOFI_OP_WRITE_ZEROES ||
-		   io->opcode == NOFI_OP_DSM ? NOFI_IO_WRITE : NOFI_IO_IDEMPOTENT;
+	p->class = class_of(io->opcode, lim);
 	if (io->opcode == NOFI_OP_FLUSH) {
 		p->cdw[0] = p->cdw[1] = p->cdw[2] = 0;
 		p->length = 0;
@@ -314,7 +329,7 @@ static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_
 			p->dir = io->opcode == NOFI_OP_READ ? NOFI_DIR_READ : NOFI_DIR_WRITE;
 		}
 		if (lim->prinfo)
-			cut_pi(io, lim, p);
+			cut_pi(lim, p, io->slba);
 	}
 	io->slba += blocks;
 	io->left -= blocks;
@@ -564,11 +579,9 @@ static struct nofi_cpath *take(struct nof_chan *chan, const struct nofi_cpath *a
  */
 static int fit(struct nofi_cpath *cp, struct nofi_piece *p)
 {
-	bool has_blocks = !p->is_raw && (p->opcode == NOFI_OP_READ || p->opcode == NOFI_OP_WRITE ||
-					 p->opcode == NOFI_OP_COMPARE ||
-					 p->opcode == NOFI_OP_WRITE_ZEROES);
+	bool has_blocks = !p->io->is_raw && p->opcode != NOFI_OP_FLUSH && p->opcode != NOFI_OP_DSM;
 	uint32_t blocks = (p->cdw[2] & 0xffff) + 1, flags = p->cdw[2] & ~0xffffu;
-	uint32_t max = p->opcode == NOFI_OP_WRITE_ZEROES ? cp->id.max_wz_blocks : cp->id.max_blocks;
+	uint32_t max = (uint32_t)max_blocks(p->opcode, &cp->id);
 	uint64_t slba = p->cdw[0] | (uint64_t)p->cdw[1] << 32;
 	struct nofi_piece *rest;
 
@@ -596,6 +609,8 @@ static int fit(struct nofi_cpath *cp, struct nofi_piece *p)
 	rest->cdw[2] = (blocks - max - 1) | flags;
 	p->cdw[2] = (max - 1) | flags;
 	p->length -= rest->length;
+	if (p->is_raw)
+		cut_pi(&cp->id, rest, slba + max);
 	/* Behind it, before all others. */
 	rest->next = p->next;
 	p->next = rest;

@@ -250,6 +250,18 @@ void nofi_io_epoch_over(struct nof_chan *chan)
 	nofi_chan_kick(chan);
 }
 
+bool nofi_io_hold(struct nof_chan *chan)
+{
+	chan->epoch_inflight[chan->is_epoch]++;
+	return chan->is_epoch;
+}
+
+void nofi_io_release(struct nof_chan *chan, bool epoch)
+{
+	if (!--chan->epoch_inflight[epoch] && chan->drains)
+		nofi_io_epoch_over(chan);
+}
+
 void nofi_io_tell_drained(struct nof_chan *chan)
 {
 	struct nof_completion c = { .detail = "" };

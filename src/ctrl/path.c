@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctrl/ident_cs.h"
 #include "ctrl/internal.h"
 #include "ctrl/path.h"
 
@@ -225,11 +226,12 @@ int nofi_path_judge(const struct nofi_ns_ident *ns, const struct nofi_ns_ident *
 		return nofi_err_set(err, -ESTALE, "NSID %u is another namespace there: its UUID, "
 				    "NGUID or EUI64 differs; was it removed and another one made "
 				    "at the target?", id->nsid);
-	if (ns->lba_shift != id->lba_shift || ns->csi != id->csi)
-		return nofi_err_set(err, -ESTALE, "namespace %u has blocks of %u bytes (command "
-				    "set %u) now, it had %u (%u) when it was opened; open it "
-				    "again", id->nsid, 1u << id->lba_shift, id->csi,
-				    1u << ns->lba_shift, ns->csi);
+	if (!nofi_ns_same_format(ns, id))
+		return nofi_err_set(err, -ESTALE, "namespace %u has another format now: blocks of "
+				    "%u bytes with %u of metadata, protection type %u, command set "
+				    "%u, where it had %u, %u, %u, %u when it was opened; open it "
+				    "again", id->nsid, 1u << id->lba_shift, id->ms, id->pi_type,
+				    id->csi, 1u << ns->lba_shift, ns->ms, ns->pi_type, ns->csi);
 	return 0;
 }
 

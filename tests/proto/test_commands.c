@@ -363,6 +363,69 @@ static void t_passthru(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+static void on_drained(void *arg, const struct nof_completion *c)
+{
+	struct rig_op *op = arg, *copy = op->next;
+
+	/* ops are newest first: the one before is the copy. */
+	if (copy->count != 1)
+		op->rig->drive = (enum rig_drive)99;
+	rig_done(arg, c);
+}
+
+/* An operation of many commands is one to nof_chan_drain(). */
+static void t_drain(struct rig *r)
+{
+	static uint8_t src[64 * BS];
+	struct nof_copy_range v = { 0, 64 * BS };
+	struct rig_op *c, *d;
+
+	rig_target(r, "--ns=mem:4M,bs=512,copy=1:1:1", NULL);
+	rig_open(r, NULL);
+	assert_int_equal(rig_write(r, src, sizeof(src), 0, 0), 0);
+	for (int i = 0; i < 3; i++) {
+		c = RIG_SUBMIT(r, nof_copy(r->chan, &v, 1, 100 * BS, NOF_IO_FAIL_FAST, rig_done,
+					   op));
+		d = RIG_SUBMIT(r, nof_chan_drain(r->chan, on_drained, op));
+		assert_int_equal(rig_finish(d), 0);
+		assert_true(r->drive != (enum rig_drive)99);
+		assert_int_equal(c->count, 1);
+		assert_int_equal(c->error, 0);
+	}
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+#define COMES_BACK "ctrl_loss_tmo=10&reconnect_delay=0.2&write_hold=off&max_retries=5"
+
+/* The connection goes in the middle of it; it goes on when that is back. */
+static void t_goes_on(struct rig *r)
+{
+	static uint8_t src[64 * BS], in[64 * BS];
+	struct nof_copy_range v = { 0, 64 * BS };
+
+	rig_target(r, "--ns=mem:4M,bs=512,copy=8:16:2", NULL);
+	rig_open(r, COMES_BACK);
+	rig_fill(src, sizeof(src), 6);
+	assert_int_equal(rig_write(r, src, sizeof(src), 0, 0), 0);
+	rig_fault(r, "on=copy nth=2 do=reset");
+	assert_int_equal(copy(r, &v, 1, 100 * BS, 0), 0);
+	assert_int_equal(rig_read(r, in, sizeof(in), 100 * BS, 0), 0);
+	assert_memory_equal(in, src, sizeof(in));
+	rig_fault(r, "on=verify nth=1 do=reset");
+	assert_int_equal(verify(r, r->info.bytes, 0, 0), 0);
+	rig_fault(r, "on=writeuncor nth=1 do=reset");
+	assert_int_equal(uncorrectable(r, BS, 0, 0), 0);
+	assert_true(rig_read(r, in, BS, 0, 0) < 0);
+	/* What must not happen twice is not sent twice. */
+	rig_fault(r, "on=resp for=write do=reset");
+	assert_true(compare_write(r, src + BS, in, BS, BS) < 0);
+	assert_int_equal(rig_stat(r, "faults_fired"), 1);
+	assert_true(r->last->error == -ECONNRESET || r->last->error == -EPIPE);
+	rig_control(r, "clear");
+	assert_int_equal(rig_read(r, in, BS, 5 * BS, 0), 0);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 static void on_done_close(void *arg, const struct nof_completion *c)
 {
 	struct rig_op *op = arg;
@@ -427,6 +490,8 @@ int main(void)
 		{ "c5_copy_without_mcl", t_copy_limits_missing, ID_NS "set:data32[76]=0" },
 		{ "c5_copy_without_format", t_copy_limits_missing, ID_CTRL "set:data16[534]=2" },
 		{ "c3_passthru", t_passthru },
+		{ "drain", t_drain },
+		{ "goes_on_after_loss", t_goes_on },
 		{ "closed_before_sent", t_closed_in_flight, NULL },
 		{ "closed_in_flight", t_closed_in_flight, "turn" },
 		{ "closed_in_callback", t_closed_in_flight, "callback" },

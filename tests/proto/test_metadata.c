@@ -299,6 +299,36 @@ static void t_crowd(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/*
+ * The controller comes back with a smaller MDTS: what was cut for the larger one is cut again,
+ * tags and all.
+ */
+static void t_smaller_after_loss(struct rig *r)
+{
+	enum { LEN = 240 * 512 };
+	static uint8_t out[LEN], in[LEN];
+
+	rig_target(r, r->arg, NULL);
+	rig_open(r, "ctrl_loss_tmo=10&reconnect_delay=0.2&write_hold=off&max_retries=5");
+	assert_int_equal(r->info.max_transfer, 128 << 10);
+	rig_fill(out, LEN, 3);
+	rig_control(r, "mdts 1");
+	rig_fault(r, "on=write nth=1 do=reset");
+	assert_int_equal(rig_write(r, out, LEN, 7 * 512, 0), 0);
+	assert_int_equal(rig_stat(r, "faults_fired"), 1);
+	assert_int_equal(rig_read(r, in, LEN, 7 * 512, 0), 0);
+	assert_memory_equal(in, out, LEN);
+	rig_control(r, "mdts 5");
+	rig_fault(r, "on=read nth=1 do=reset");
+	assert_int_equal(rig_read(r, in, LEN, 7 * 512, 0), 0);
+	rig_control(r, "mdts 2");
+	rig_fault(r, "on=read nth=1 do=reset");
+	memset(in, 0, LEN);
+	assert_int_equal(rig_read(r, in, LEN, 7 * 512, 0), 0);
+	assert_memory_equal(in, out, LEN);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 static void t_refusals(struct rig *r)
 {
 	static uint8_t buf[4096], md[64];
@@ -400,6 +430,9 @@ int main(void)
 		{ "not_plain_pi", t_not_plain, M "bs=512,ms=64,pi=1" },
 		{ "split", t_split },
 		{ "crowd", t_crowd },
+		{ "smaller_after_loss", t_smaller_after_loss, M "bs=512,ms=8,pi=1 --mdts=5" },
+		{ "smaller_after_loss_64", t_smaller_after_loss,
+		  M "bs=512,ms=16,pi=2,pif=64 --mdts=5" },
 		{ "refusals", t_refusals },
 		{ "bad_elbaf", t_bad_format,
 		  "on=c2hdata for=identify cns=5 do=set:data32[12]=0xffffffff" },

@@ -229,6 +229,29 @@ static void t_hostile(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/* Appended or not, nobody knows: it is not appended twice. A report begins its page again. */
+static void t_append_lost(struct rig *r)
+{
+	static struct nof_zone z[1024];
+	static uint8_t buf[BS];
+
+	rig_target(r, MANY, NULL);
+	rig_open(r, "ctrl_loss_tmo=10&reconnect_delay=0.2&write_hold=off&max_retries=5");
+	rig_fault(r, "on=resp for=append nth=1 do=reset");
+	assert_true(append(r, buf, BS, 0) < 0);
+	rig_fault(r, "on=zonerecv nth=3 do=reset");
+	assert_int_equal(report(r, 0, NOF_ZONES_ALL, z, 1024), 0);
+	assert_int_equal(r->last->result, 1024);
+	assert_int_equal(z[0].write_pointer, 1);
+	/* A write of a zone neither. */
+	rig_fault(r, "on=resp for=write nth=1 do=reset");
+	assert_true(rig_write(r, buf, BS, 8 * BS, 0) < 0);
+	assert_int_equal(r->last->status, 0);
+	assert_int_equal(nof_pzone_report(r->chan, 8, NOF_ZONES_ALL, z, 1), 1);
+	assert_int_equal(z[0].write_pointer, 9);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 /* The connection goes between two pages. */
 static void t_lost(struct rig *r)
 {
@@ -280,6 +303,7 @@ int main(void)
 		{ "hostile_capacity", t_hostile, REPORT "do=set:data64[72]=257" },
 		{ "hostile_state", t_hostile, REPORT "do=set:data8[65]=0x50" },
 		{ "hostile_pointer", t_hostile, REPORT "do=set:data64[88]=999" },
+		{ "append_lost", t_append_lost },
 		{ "lost", t_lost, "on=zonerecv nth=3 do=reset" },
 		{ "bad_zone_size_0", t_bad_ident,
 		  "on=c2hdata for=identify cns=5 do=set:data64[2816]=0" },
