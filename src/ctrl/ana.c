@@ -143,8 +143,10 @@ static void read_piece(struct nofi_op *op)
 	struct nofi_ana *a = &ctrl->ana;
 	size_t left = a->len - a->have, n = left < NOFI_PAGE ? left : NOFI_PAGE;
 
-	/* The last read lets the controller report the next change. */
-	nofi_cmd_get_log(&ctrl->op_cmd, LOG_ANA, a->have, n < left, ctrl->op_page, (uint32_t)n);
+	/* The last read lets the controller report the next change (F-13). */
+	a->is_retained = n < left;
+	nofi_cmd_get_log(&ctrl->op_cmd, LOG_ANA, a->have, a->is_retained, ctrl->op_page,
+			 (uint32_t)n);
 	ctrl->op_cmd.sqe[LSP_BYTE] |= LSP_GROUPS_ONLY;
 	nofi_op_send(op, "Get Log Page: ANA", got_piece, true);
 }
@@ -194,9 +196,10 @@ static void got_piece(struct nofi_op *op, const struct nofi_cpl *cpl)
 		a->len = end;
 	if (a->have < a->len) {
 		read_piece(op);
-	} else if (a->have <= NOFI_PAGE) {
+	} else if (a->have <= NOFI_PAGE && !a->is_retained) {
 		judge(op);	/* one command: it cannot have changed in between */
 	} else {
+		/* It was shorter than it might have been, or took several reads. */
 		nofi_cmd_get_log(&ctrl->op_cmd, LOG_ANA, 0, false, ctrl->op_page, NOFI_ANA_HEADER);
 		ctrl->op_cmd.sqe[LSP_BYTE] |= LSP_GROUPS_ONLY;
 		nofi_op_send(op, "Get Log Page: ANA", got_header, true);

@@ -45,6 +45,7 @@ struct nofi_ana {
 	uint8_t *log;			/* being read */
 	size_t len;			/* of it; known with its header */
 	size_t have;			/* bytes read */
+	bool is_retained;		/* the last read left the event with the controller */
 	unsigned tries;			/* since it changed while being read */
 };
 

@@ -3,6 +3,8 @@
  * What nvmf-perf does not do, against a real target. nvmet_cmds VERB URI [ARG...]
  *
  *	discover URI NQN...	the log names each NQN; prints its generation
+ *	watch URI		a line for each change of the log, with the entries that came
+ *				and went, until standard input ends
  *	vectors URI		odd iovecs, all sizes, written, read back, compared byte by byte
  *	flush URI		writes, then flush, alone and with FUA
  *	zeroes URI		write zeroes with and without DEAC, around it unchanged
@@ -18,11 +20,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "nof.h"
 
@@ -171,6 +175,43 @@ static int do_discover(int argc, char **argv)
 		missing = fail("%zu entries were read of %" PRIu64, log->count, log->total);
 	nof_discovery_free(log);
 	return missing;
+}
+
+static void watched(void *arg, const struct nof_discovery_update *u)
+{
+	for (size_t i = 0; i < u->nadded; i++)
+		printf("+ %s %s %u; ", u->added[i]->subnqn, u->added[i]->trsvcid,
+		       u->added[i]->subtype);
+	for (size_t i = 0; i < u->nremoved; i++)
+		printf("- %s %s %u; ", u->removed[i]->subnqn, u->removed[i]->trsvcid,
+		       u->removed[i]->subtype);
+	for (size_t i = 0; i < u->log->nservices; i++)
+		if (u->log->services[i].error)
+			printf("! %s; ", u->log->services[i].detail);
+	puts("");
+	fflush(stdout);
+}
+
+static int do_watch(int argc, char **argv)
+{
+	struct nof_discovery_watch *watch;
+	struct nof_opts opts;
+	struct pollfd p[2];
+	char c;
+
+	nof_opts_init(&opts);
+	MUST(nof_uri_parse(argv[0], &opts));
+	if (open_loop(&opts) < 0)
+		return -1;
+	MUST(nof_discover_watch(loop, &opts, NULL, watched, NULL, &watch));
+	p[0] = (struct pollfd){ .fd = nof_loop_fd(loop), .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = STDIN_FILENO, .events = POLLIN };
+	while (!p[1].revents || read(STDIN_FILENO, &c, 1) > 0) {
+		poll(p, 2, -1);
+		MUST(nof_loop_process(loop));
+	}
+	nof_discover_watch_free(watch);
+	return 0;
 }
 
 /* Cuts len bytes at buf into up to max pieces of odd sizes and alignments. */
@@ -563,6 +604,7 @@ static const struct verb {
 	bool is_clean;				/* the association is still good at the end */
 } verbs[] = {
 	{ "discover", do_discover, true },
+	{ "watch", do_watch, false },
 	{ "vectors", do_vectors, true },
 	{ "flush", do_flush, true },
 	{ "zeroes", do_zeroes, true },

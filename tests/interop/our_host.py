@@ -186,7 +186,7 @@ def one_sentence(t, done):
 def losing(lab, *argv):
     """A program that runs while the block takes its target away; gives a way to
     wait for its first line, and to see how it ended."""
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True,
                                preexec_fn=die_with_parent)
 

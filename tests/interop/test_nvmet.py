@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Interoperability with the Linux kernel, both ways, in one boot of the VM.
 
-    test_nvmet.py BUILD-DIRECTORY [vm] [kernel-host] [our-host] [control]
+    test_nvmet.py BUILD-DIRECTORY [vm] [kernel-host] [our-host] [recovery] [control]
 
 vm proves the VM itself: its own host against its own target. kernel-host is the
 kernel's host against nvmf-target, our-host is libnof against the kernel's target.
-Without a word all three run. control runs the kernel host's I/O cases against the
+recovery is libnof against a kernel target that restarts and changes. Without a word
+the first three run. control runs the kernel host's I/O cases against the
 kernel's target over the same user network: when something fails in kernel-host
 it tells the network's faults from ours.
 """
@@ -17,6 +18,7 @@ import tempfile
 
 import kernel_host
 import our_host
+import recovery
 import tap
 from vm import MAIN, OUTSIDE, PRIVATE, VM, ImageError, VMError
 
@@ -57,7 +59,8 @@ def main(argv):
 
     def body(t):
         with tempfile.TemporaryDirectory(prefix='nof-interop-') as directory, \
-                VM(os.path.join(build, 'vm'), directory, say=t.note) as vm:
+                VM(os.path.join(build, 'vm'), directory, forward=(4420, 4421, 4422),
+                   say=t.note) as vm:
             t.note(f'the VM booted in {vm.boot_seconds:.1f} s')
             with t.case('the kernel target comes up in the VM'):
                 vm.check('nvmet up')
@@ -69,6 +72,8 @@ def main(argv):
                 kernel_host.run(t, vm, build, directory)
             if 'our-host' in parts:
                 our_host.run(t, vm, build, directory)
+            if 'recovery' in parts:
+                recovery.run(our_host.Lab(t, vm, build))
             with t.case('the guest kernel saw nothing odd'):
                 out = vm.run('dmesg | grep -E "BUG|Oops|WARNING|Call Trace|hung task"')
                 t.true(out.status, out.output)
