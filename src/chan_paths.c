@@ -359,6 +359,25 @@ void nofi_chan_free_paths(struct nof_chan *chan)
 	nofi_chan_reap_paths(chan);
 }
 
+static uint32_t less(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Limits of commands that are not cut when they are sent. */
+static void narrow(struct nofi_ns_ident *id, const struct nofi_ns_ident *path)
+{
+	id->max_blocks = less(id->max_blocks, path->max_blocks);
+	id->max_bytes = less(id->max_bytes, path->max_bytes);
+	id->max_md_blocks = less(id->max_md_blocks, path->max_md_blocks);
+	id->max_append_blocks = less(id->max_append_blocks, path->max_append_blocks);
+	id->copy_range = less(id->copy_range, path->copy_range);
+	id->copy_total = less(id->copy_total, path->copy_total);
+	id->copy_ranges = less(id->copy_ranges, path->copy_ranges);
+	id->atomic_pf = less(id->atomic_pf, path->atomic_pf);
+	id->atomic_cmp = less(id->atomic_cmp, path->atomic_cmp);
+}
+
 static void take_paths(struct nof_chan *chan)
 {
 	struct nof_ns *ns = chan->ns;
@@ -377,12 +396,19 @@ static void take_paths(struct nof_chan *chan)
 			copy(cp, p, ns);
 	}
 	pthread_mutex_unlock(&ns->lock);
+	/* What is made without knowing its way has to fit all of them. */
+	for (uint32_t i = 0; i < chan->nways; i++)
+		if (!nofi_cpath_of(chan->ways[i])->is_removed)
+			narrow(&chan->id, &nofi_cpath_of(chan->ways[i])->id);
 }
 
 uint32_t nofi_chan_look(struct nof_chan *chan)
 {
 	bool has_removed = false;
+	struct nofi_err ended;
 
+	nofi_err_set(&ended, -ECONNRESET, "the controller has given the association up and has a "
+		     "new one");
 	take_paths(chan);
 	nofi_chan_reselect(chan);
 	for (uint32_t i = 0; i < chan->nways; i++) {
@@ -394,7 +420,12 @@ uint32_t nofi_chan_look(struct nof_chan *chan)
 		if (!cp->wants_queue || cp->is_removed)
 			continue;
 		cp->wants_queue = false;
-		/* Of the association before. */
+		/*
+		 * Of the association before. That its end has not come here yet is no reason to
+		 * call it canceled: what is on it is sent again like all that was lost.
+		 */
+		if (cp->q)
+			nofi_queue_kill(cp->q, &ended);
 		nofi_cpath_put(cp);
 		ask_queue(cp);
 	}

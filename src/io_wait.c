@@ -241,13 +241,16 @@ void nofi_io_epoch_over(struct nof_chan *chan)
 		d->next = chan->drained;
 		chan->drained = d;
 	}
+	nofi_chan_kick(chan);
+	/* With nobody who waits for it the present epoch goes on: the other one stays empty. */
+	if (!chan->drains_next)
+		return;
 	chan->drains = chan->drains_next;
 	chan->drains_next = NULL;
 	chan->is_epoch = !chan->is_epoch;
 	/* Those that came later may wait for nothing. */
-	if (chan->drains && !chan->epoch_inflight[!chan->is_epoch])
+	if (!chan->epoch_inflight[!chan->is_epoch])
 		nofi_io_epoch_over(chan);
-	nofi_chan_kick(chan);
 }
 
 bool nofi_io_hold(struct nof_chan *chan)
