@@ -70,7 +70,8 @@ static void open_two(struct rig *r, const char *ns)
 	rig_opts(r, FAST, &o);
 	assert_int_equal(nof_ctrl_new(r->loop, &o, NULL, NULL, &second), 0);
 	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ctrl_connect(second, rig_done, op))), 0);
-	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ns_add_path(r->ns, second, rig_done, op))), 0);
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ns_add_path(r->ns, second, rig_done, op))),
+			 0);
 	assert_int_equal(nof_ns_pin_path(r->ns, second), 0);
 	/* The channel has heard of it. */
 	RIG_UNTIL(r, nof_chan_get_qid(r->chan) && nof_pflush(r->chan) == 0);
