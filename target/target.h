@@ -39,7 +39,7 @@ enum {
 	AER_MAX = 4,			/* AERL is this minus one */
 	TX_BACKLOG = 8 << 20,		/* copied output per connection before reads wait */
 	PAGE = 4096,			/* CAP.MPSMIN, the unit of MDTS */
-	ANA_GROUPS = 32,		/* ANAGRPMAX */
+	ANA_GROUPS = 160,		/* ANAGRPMAX: a log of more than a page */
 	MIN_NN = 256,			/* NN of subsystems that may grow, at least */
 };
 

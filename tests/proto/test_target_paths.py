@@ -69,7 +69,7 @@ def ana_groups_and_states_by_port():
         d = Host(t.addr, DISCOVERY_NQN)
         log = d.admin.get_log(0x70, 3072)
         eq([struct.unpack_from("<H", log, 1024 * i + 4)[0] for i in (1, 2)], [1, 77], "PORTID")
-        for bad in ("ana 3 1 optimized", "ana 1 0 optimized", "ana 1 33 optimized", "ana 1 1 ok"):
+        for bad in ("ana 3 1 optimized", "ana 1 0 optimized", "ana 1 161 optimized", "ana 1 1 ok"):
             broken(lambda: t.control(bad), ValueError)
         for h in (h1, h2, d):
             h.close()
