@@ -79,6 +79,30 @@ static void t_fail_fast_flag(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/*
+ * CRD names a delay, and only that makes this status one to be tried again. CRDT2 is 60 s: the
+ * request is still waiting when the others are done, and can be cancelled.
+ */
+static void t_crd(struct rig *r)
+{
+	struct rig_op *late;
+	char buf[512];
+
+	rig_target(r, "--crdt=1,600,0", NULL);
+	open_fast(r, NULL);
+	rig_fault(r, "on=read nth=1 do=status:2/0x81/crd1");
+	assert_int_equal(rig_read(r, buf, sizeof(buf), 0, 0), 0);
+	assert_int_equal(path(r).retries, 1);
+	rig_fault(r, "on=read nth=1 do=status:2/0x81/crd2");
+	late = rig_submit_read(r, buf, sizeof(buf), 0);
+	RIG_UNTIL(r, path(r).retries == 2);
+	assert_int_equal(rig_read(r, buf, sizeof(buf), 0, 0), 0);
+	assert_int_equal(late->count, 0);
+	assert_int_equal(nof_chan_cancel(r->chan), 1);
+	assert_int_equal(rig_finish(late), -ECANCELED);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 /* Exactly the command that failed is repeated, the others of its request are not. */
 static void t_one_of_many(struct rig *r)
 {
@@ -520,6 +544,7 @@ static const struct rig_test tests[] = {
 	STATUS("f20_max_retries", "on=read do=status:0x22", "max_retries=3", -EIO, 4),
 	STATUS("f20_no_retries", "on=read do=status:0x22", "max_retries=0", -EIO, 1),
 	{ "f20_fail_fast", t_fail_fast_flag },
+	{ "f20_crd", t_crd },
 	{ "f20_one_of_many", t_one_of_many },
 	{ "f20_data_digest", t_digest },
 	{ "t22_reads_reset", t_read_after_loss, "on=read nth=3 do=reset" },
