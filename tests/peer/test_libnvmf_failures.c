@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "rig.h"
+#include "recover.h"
 
 /* ---- 1: C2HData that ends in the middle of iovecs ---- */
 
@@ -72,6 +72,66 @@ static void t_r2t_write_lost(struct rig *r)
 	assert_int_equal(rig_write(r, out, LEN, 0, 0), -ECONNRESET);
 	RIG_UNTIL(r, r->failures == 1);
 	free(out);
+}
+
+/*
+ * With it, the write is done again from its first byte, with new data requests: what the
+ * old ones had asked for is forgotten. Each of the target's H2CData in turn is the last.
+ */
+static void t_r2t_write_replayed(struct rig *r)
+{
+	enum { LEN = 65536 };
+	uint8_t *out = malloc(LEN), *in = malloc(LEN);
+	char fault[64];
+
+	rig_target(r, "--in-capsule=0 --r2t-size=8192", NULL);
+	rig_open(r, RECOVERS "max_r2t=2");
+	for (unsigned i = 1; i <= 8; i++) {
+		rig_fill(out, LEN, 40 + i);
+		snprintf(fault, sizeof(fault), "on=h2cdata nth=%u do=%s", i,
+			 i & 1 ? "reset" : "close");
+		rig_fault(r, fault);
+		assert_int_equal(rig_write(r, out, LEN, (uint64_t)i * LEN, 0), 0);
+		assert_int_equal(rig_stat(r, "faults_fired"), 1);
+		PEER_OK(r, "clear");
+		memset(in, 0, LEN);
+		assert_int_equal(rig_read(r, in, LEN, (uint64_t)i * LEN, 0), 0);
+		assert_memory_equal(in, out, LEN);
+		assert_int_equal(peer_stats(r).reconnects, i);
+	}
+	assert_int_equal(rig_stat(r, "c2h_term"), 0);
+	assert_int_equal(rig_disconnect(r), 0);
+	free(out);
+	free(in);
+}
+
+/* ---- 2, 3, 6: what ends a connection is recovered from, under I/O on several queues ---- */
+
+static void t_recovered(struct rig *r)
+{
+	enum { CHANS = 3 };
+	struct nof_chan *more[CHANS - 1];
+	struct load *l;
+
+	rig_target(r, "--in-capsule=4096 --c2h-size=16384", NULL);
+	rig_open(r, RECOVERS "nr_io_queues=3&hdr_digest=on");
+	l = peer_load(r, NULL);
+	for (int i = 0; i < CHANS - 1; i++) {
+		assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_chan_open(r->ns, r->loop, &more[i],
+									rig_done, op))), 0);
+		load_add(l, more[i]);
+	}
+	for (unsigned i = 1; i <= 3; i++) {
+		peer_more(r, l, 60);
+		rig_fault(r, r->arg);
+		PEER_UNTIL(r, l, peer_stats(r).reconnects >= i);
+	}
+	PEER_OK(r, "clear");
+	peer_more(r, l, 60);
+	peer_finish(r, l);
+	for (int i = 0; i < CHANS - 1; i++)
+		nof_chan_close(more[i]);
+	assert_int_equal(rig_disconnect(r), 0);
 }
 
 /* ---- 5: creating a controller fails ---- */
@@ -403,6 +463,10 @@ static const struct rig_test tests[] = {
 		 .uri = "hdr_digest=on&data_digest=on", .act = ACT_READ, .error = -EPROTO, .fes = 3,
 		 .fei = RIG_ANY_FEI, .says = "header digest"),
 	{ "r2t_write_lost", t_r2t_write_lost },
+	{ "r2t_write_replayed", t_r2t_write_replayed },
+	{ "c2h_term_req_recovered", t_recovered, "on=read nth=5 do=term:1:0" },
+	{ "header_digest_mismatch_recovered", t_recovered, "on=resp qid=io nth=5 do=hdgst:bad" },
+	{ "one_io_connection_recovered", t_recovered, "on=cmd qid=2 nth=5 do=reset" },
 	{ "create_fails_in_four_ways", t_create_fails },
 	{ "one_io_connection_lost", t_io_connection_lost },
 	{ "mdts_units", t_mdts_units },
