@@ -90,6 +90,7 @@ static void on_defer(struct nofi_defer *d)
 static void on_changed(struct nofi_ns_user *u)
 {
 	struct nof_chan *chan = (struct nof_chan *)((char *)u - offsetof(struct nof_chan, user));
+	struct nofi_err err;
 	bool was;
 
 	if (chan->is_orphan) {
@@ -99,7 +100,11 @@ static void on_changed(struct nofi_ns_user *u)
 	if (chan->is_closing || chan->is_gone)
 		return;
 	was = nofi_loop_enter(chan->loop);
-	nofi_chan_look(chan);
+	/* Opening, and the path that it waited for is gone or has begun anew: none is left? */
+	if (!nofi_chan_look(chan) && !chan->is_open && !chan->is_gone) {
+		err = chan->why;
+		nofi_chan_opened(chan, 0, &err);
+	}
 	nofi_loop_leave(chan->loop, was);
 }
 

@@ -115,6 +115,7 @@ struct nofi_cpath {
 	bool is_final;			/* does not return by itself, as far as is known here */
 	bool is_ana_stale;
 	uint32_t fails;			/* queues that could not be connected, in a row */
+	struct nofi_timer again;	/* asks again: this host was short of something */
 	struct nofi_ns_ident id;	/* the namespace through it: NSID, limits */
 	uint64_t hold_ns;
 	uint16_t crdt[3];
@@ -145,6 +146,8 @@ struct nof_chan {
 	uint32_t nactive;
 	uint32_t turn;			/* memory of the policy */
 	enum nof_iopolicy iopolicy;
+	bool needs_look;		/* a path found no place in ways, or got no queue and is
+					   to be asked for another */
 	bool is_accepting;		/* a way is active, or may become so: requests may wait */
 	bool is_expired;		/* they waited for too long: none, until a way is active */
 	bool is_fail_fast;		/* nof_chan_set_fail_fast() */
@@ -231,7 +234,7 @@ bool nofi_chan_has_live(const struct nof_chan *chan);
 void nofi_cpath_put(struct nofi_cpath *cp);
 bool nofi_cpath_is_shared(const struct nofi_cpath *cp);
 void nofi_chan_free_paths(struct nof_chan *chan);
-/* Frees those that were removed and are not in use. */
+/* Frees those that were removed and are not in use; looks again if that was waited for. */
 void nofi_chan_reap_paths(struct nof_chan *chan);
 
 /* ---- chan.c ---- */

@@ -15,7 +15,10 @@
 #include "chan.h"
 #include "err.h"
 
-enum { FAILS_MAX = 5 };		/* queues in a row that could not be connected */
+enum {
+	FAILS_MAX = 5,			/* queues in a row that could not be connected */
+	AGAIN_FIRST_MS = 100,		/* what this host was short of is asked for again */
+};
 
 static struct nofi_cpath *of_user(struct nofi_ioq_user *u)
 {
@@ -70,22 +73,25 @@ static int64_t patience_ms(const struct nof_chan *chan)
 
 static void say_why(struct nof_chan *chan)
 {
-	const struct nofi_cpath *best = NULL;
+	const struct nofi_cpath *best = NULL, *any = NULL;
 
 	for (uint32_t i = 0; i < chan->nways; i++) {
 		const struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
 
-		if (cp->err.code && !cp->is_removed)
+		if (cp->is_removed)
+			continue;
+		any = any ? any : cp;
+		if (cp->err.code)
 			best = cp;
 	}
 	if (best)
 		chan->why = best->err;
-	else if (!chan->nways)
+	else if (!any)
 		nofi_err_set(&chan->why, -ENOTCONN, "the namespace has no path any more");
 	else
 		nofi_err_set(&chan->why, -EHOSTUNREACH, "no controller can access the namespace "
 			     "now: its ANA state is %s",
-			     nof_ana_state_name((enum nof_ana_state)chan->ways[0]->ana));
+			     nof_ana_state_name((enum nof_ana_state)any->way.ana));
 }
 
 void nofi_chan_reselect(struct nof_chan *chan)
@@ -161,6 +167,7 @@ void nofi_cpath_put(struct nofi_cpath *cp)
 
 	if (q)
 		nofi_queue_unwait(q, &cp->waiter);
+	nofi_timer_disarm(cp->chan->loop, &cp->again);
 	cp->is_opening = false;
 	/* Completes what is in flight, if the queue was ours alone. */
 	nofi_ctrl_queue_put(&cp->user);
@@ -205,22 +212,34 @@ static uint32_t opening(const struct nof_chan *chan)
 	return n;
 }
 
+/* The controller lives and gives no queue: once more from the start, but not for ever. */
+static void queue_failed(struct nofi_cpath *cp)
+{
+	struct nof_chan *chan = cp->chan;
+
+	/* It was lost since, which is why; or it may be that no other gives one, either. */
+	if (cp->state != NOFI_PATH_UP || !chan->is_open) {
+		cp->gen = 0;
+		chan->needs_look = true;
+		return;
+	}
+	if (++cp->fails <= FAILS_MAX && !cp->is_final)
+		nofi_path_report_queue(cp->path, cp->gen, &cp->err);
+	else
+		cp->is_final = true;
+}
+
 static void no_queue(struct nofi_cpath *cp, const struct nofi_err *err)
 {
 	struct nof_chan *chan = cp->chan;
 
 	cp->err = *err;
 	nofi_cpath_put(cp);
-	if (!chan->is_open) {
-		if (!opening(chan))
-			nofi_chan_opened(chan, 0, &cp->err);
+	if (!chan->is_open && !opening(chan)) {
+		nofi_chan_opened(chan, 0, &cp->err);
 		return;
 	}
-	/* The controller lives and gives no queue: once more from the start, but not for ever. */
-	if (cp->state == NOFI_PATH_UP && ++cp->fails <= FAILS_MAX && !cp->is_final)
-		nofi_path_report_queue(cp->path, err);
-	else
-		cp->is_final = true;
+	queue_failed(cp);
 	go_on(chan);
 }
 
@@ -246,6 +265,8 @@ static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
 		return;
 	}
 	nofi_chan_reselect(chan);
+	if (chan->needs_look)
+		nofi_chan_kick(chan);
 	nofi_chan_opened(chan, cp->qid, NULL);
 }
 
@@ -259,19 +280,47 @@ static void on_dead(struct nofi_ioq_user *u, const struct nofi_err *err)
 	go_on(chan);
 }
 
+static void ask_queue(struct nofi_cpath *cp);
+
+static void ask_again(struct nofi_timer *t)
+{
+	struct nofi_cpath *cp = (void *)((char *)t - offsetof(struct nofi_cpath, again));
+
+	if (cp->state != NOFI_PATH_UP || cp->is_removed || cp->user.ioq)
+		return;
+	ask_queue(cp);
+	go_on(cp->chan);
+}
+
+/* What is missing is missing here: a new association would only want more of it. */
+static bool is_shortage(int code)
+{
+	return code == -ENOMEM || code == -ENOBUFS || code == -EMFILE || code == -ENFILE;
+}
+
 static void ask_queue(struct nofi_cpath *cp)
 {
+	uint64_t wait_ms = (uint64_t)AGAIN_FIRST_MS << (cp->fails < FAILS_MAX ? cp->fails :
+							FAILS_MAX);
+	struct nof_loop *loop = cp->chan->loop;
 	int r;
 
 	cp->user.ready = on_ready;
 	cp->user.dead = on_dead;
 	cp->is_opening = true;
-	r = nofi_ctrl_queue_get(cp->path->ctrl, cp->chan->loop, &cp->user, &cp->err);
+	r = nofi_ctrl_queue_get(cp->path->ctrl, loop, &cp->user, &cp->err);
 	if (r == 0)
 		return;
 	cp->is_opening = false;
-	/* Not live: it will be told. All queues in use elsewhere: as long as this association. */
-	if (r != -ENOTCONN)
+	if (r == -ENOTCONN)
+		return;		/* not live: it will be told */
+	cp->again.fn = ask_again;
+	if (r == -ENOSPC)
+		cp->is_final = true;	/* in use elsewhere: as long as this association */
+	else if (!is_shortage(r))
+		queue_failed(cp);
+	else if (++cp->fails > FAILS_MAX ||
+		 nofi_timer_arm(loop, &cp->again, nofi_loop_now(loop) + wait_ms * 1000000) < 0)
 		cp->is_final = true;
 }
 
@@ -334,8 +383,10 @@ static void copy(struct nofi_cpath *cp, const struct nofi_path *p, const struct 
 }
 
 /* Removed ones that still carry commands on a shared queue have to wait for them. */
-void nofi_chan_reap_paths(struct nof_chan *chan)
+static uint32_t reap(struct nof_chan *chan)
 {
+	uint32_t n = 0;
+
 	for (uint32_t i = chan->nways; i--;) {
 		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
 
@@ -348,15 +399,26 @@ void nofi_chan_reap_paths(struct nof_chan *chan)
 		nofi_path_stats_del(cp->path, &cp->stats);
 		nofi_path_unref(cp->path);
 		free(cp);
+		n++;
 	}
 	nofi_chan_reselect(chan);
+	return n;
+}
+
+void nofi_chan_reap_paths(struct nof_chan *chan)
+{
+	uint32_t n = reap(chan);
+
+	/* Full, only those that went make room for others. */
+	if (chan->needs_look && (n || chan->nways < NOFI_PATHS_MAX) && !chan->is_closing)
+		nofi_chan_look(chan);
 }
 
 void nofi_chan_free_paths(struct nof_chan *chan)
 {
 	for (uint32_t i = 0; i < chan->nways; i++)
 		nofi_cpath_of(chan->ways[i])->is_removed = true;
-	nofi_chan_reap_paths(chan);
+	reap(chan);
 }
 
 static uint32_t less(uint32_t a, uint32_t b)
@@ -382,8 +444,12 @@ static void take_paths(struct nof_chan *chan)
 {
 	struct nof_ns *ns = chan->ns;
 
-	for (uint32_t i = 0; i < chan->nways; i++)
+	for (uint32_t i = 0; i < chan->nways; i++) {
 		nofi_cpath_of(chan->ways[i])->is_removed = true;
+		/* Nobody is to wait for it. */
+		chan->ways[i]->is_pinned = chan->ways[i]->is_preferred = false;
+	}
+	chan->needs_look = false;
 	pthread_mutex_lock(&ns->lock);
 	chan->id = ns->id;
 	chan->iopolicy = ns->iopolicy;
@@ -394,6 +460,8 @@ static void take_paths(struct nof_chan *chan)
 			cp = new_cpath(chan, p);
 		if (cp)
 			copy(cp, p, ns);
+		else
+			chan->needs_look = true;
 	}
 	pthread_mutex_unlock(&ns->lock);
 	/* What is made without knowing its way has to fit all of them. */

@@ -186,8 +186,7 @@ static void set_state(struct nofi_path *p, enum nofi_path_state state, const str
 	pthread_mutex_unlock(&p->ns->lock);
 	nofi_log(p->ctrl->loop, NOF_LOG_DEBUG, "%s: path of namespace %u: state %d%s%s",
 		 p->ctrl->opts.subnqn, p->id.nsid, state, err ? ": " : "", err ? err->text : "");
-	if (state != NOFI_PATH_CHECKING)
-		tell_user(p);
+	tell_user(p);
 }
 
 /* What the controller says of itself now. ns->lock is held. */
@@ -266,10 +265,12 @@ static void refuse(struct nofi_path *p, const struct nofi_err *err)
 {
 	uint64_t ms = RECHECK_FIRST_MS;
 
-	set_state(p, NOFI_PATH_REFUSED, err);
-	/* What is another namespace remains one; the rest may pass. */
-	if (err->code == -ESTALE || err->code == -ENODEV || p->rechecks == RECHECKS)
+	/* What is another namespace remains one; the rest may pass, and is waited for. */
+	if (err->code == -ESTALE || err->code == -ENODEV || p->rechecks == RECHECKS) {
+		set_state(p, NOFI_PATH_REFUSED, err);
 		return;
+	}
+	set_state(p, NOFI_PATH_CHECKING, err);
 	for (unsigned i = 0; i < p->rechecks && ms < RECHECK_MAX_MS; i++)
 		ms *= 2;
 	p->rechecks++;
@@ -423,7 +424,7 @@ static void report_arrived(struct nofi_msg *m)
 
 	pthread_mutex_lock(&p->ns->lock);
 	is_ana = p->is_ana_reported;
-	is_queue = p->is_queue_reported;
+	is_queue = p->is_queue_reported && p->queue_gen == p->gen;
 	err = p->queue_err;
 	p->is_report_posted = p->is_ana_reported = p->is_queue_reported = false;
 	pthread_mutex_unlock(&p->ns->lock);
@@ -455,13 +456,14 @@ void nofi_path_report_ana(struct nofi_path *p)
 		post(p, &p->report);
 }
 
-void nofi_path_report_queue(struct nofi_path *p, const struct nofi_err *err)
+void nofi_path_report_queue(struct nofi_path *p, uint32_t gen, const struct nofi_err *err)
 {
 	bool must;
 
 	pthread_mutex_lock(&p->ns->lock);
 	p->is_queue_reported = true;
 	p->queue_err = *err;
+	p->queue_gen = gen;
 	must = must_post(p);
 	pthread_mutex_unlock(&p->ns->lock);
 	if (must)

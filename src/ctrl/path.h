@@ -63,7 +63,8 @@ struct nofi_path {
 	struct nofi_path_stats past;	/* of those that were closed */
 	bool is_report_posted;		/* report is on its way */
 	bool is_ana_reported, is_queue_reported;	/* what it says */
-	struct nofi_err queue_err;	/* why a channel got no queue */
+	struct nofi_err queue_err;	/* why a channel got no queue … */
+	uint32_t queue_gen;		/* … in this association */
 
 	/* Admin loop's thread. */
 	struct nofi_path *ctrl_next;	/* ctrl->paths */
@@ -100,8 +101,8 @@ void nofi_path_stats_add(struct nofi_path *p, struct nofi_path_stats *s);
 void nofi_path_stats_del(struct nofi_path *p, struct nofi_path_stats *s);
 /* An answer said that the path's ANA state is not what we believed. */
 void nofi_path_report_ana(struct nofi_path *p);
-/* A channel got no queue though the controller is live. */
-void nofi_path_report_queue(struct nofi_path *p, const struct nofi_err *err);
+/* A channel got no queue in association gen, though that lives: it is reset if it still does. */
+void nofi_path_report_queue(struct nofi_path *p, uint32_t gen, const struct nofi_err *err);
 
 /* Admin loop's thread. */
 struct nofi_path *nofi_path_new(struct nof_ns *ns, struct nof_ctrl *ctrl,

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What waits has an end: places where a request, or an open, could be forgotten because
+ * the path it waits for went, came back smaller, or is not the one that makes room.
+ */
+#include <sys/resource.h>
+
+#include "rig.h"
+
+#define FAST "ctrl_loss_tmo=20&reconnect_delay=0.2&max_retries=5&nr_io_queues=4"
+
+static struct {
+	struct nof_ctrl *ctrl;
+	uint16_t port;
+} b;
+
+static uint16_t listen_on(struct rig *r, const char *what)
+{
+	const char *answer = rig_control(r, "listen %s", what), *port = strstr(answer, " port=");
+	uint16_t n;
+
+	if (!port)
+		fail_msg("listen %s: %s", what, answer);
+	n = (uint16_t)atoi(port + 6);
+	assert_string_equal(rig_control(r, "%s", ""), "ok");
+	return n;
+}
+
+static struct nof_ctrl *connect_by(struct rig *r, uint16_t port, const char *extra)
+{
+	char uri[256];
+	struct nof_ctrl *ctrl;
+	struct nof_opts o;
+
+	snprintf(uri, sizeof(uri), FAST "%s%s", extra ? "&" : "", extra ? extra : "");
+	rig_opts(r, uri, &o);
+	snprintf(o.trsvcid, sizeof(o.trsvcid), "%u", port);
+	assert_int_equal(nof_ctrl_new(r->loop, &o, rig_on_event, r, &ctrl), 0);
+	if (rig_finish(RIG_SUBMIT(r, nof_ctrl_connect(ctrl, rig_done, op))))
+		fail_msg("%s", r->last->detail);
+	return ctrl;
+}
+
+static void add(struct rig *r)
+{
+	if (rig_finish(RIG_SUBMIT(r, nof_ns_add_path(r->ns, b.ctrl, rig_done, op))))
+		fail_msg("%s", r->last->detail);
+}
+
+/* Two controllers by two ports; what: of the second port. No channel yet. */
+static void open_ns(struct rig *r, const char *target, const char *what, const char *extra1,
+		    const char *extra2)
+{
+	char port[64];
+
+	memset(&b, 0, sizeof(b));
+	r->drive = RIG_WAIT;
+	rig_target(r, target, NULL);
+	rig_loop(r);
+	snprintf(port, sizeof(port), "127.0.0.1:0%s", what ? what : "");
+	b.port = listen_on(r, port);
+	r->ctrl = connect_by(r, r->port, extra1);
+	assert_int_equal(rig_open_ns(r, NULL), 0);
+	b.ctrl = connect_by(r, b.port, extra2);
+}
+
+static struct nof_path_info paths[2];
+
+static const struct nof_path_info *look(struct rig *r, int i)
+{
+	paths[0].size = sizeof(paths[0]);
+	assert_int_equal(nof_ns_get_paths(r->ns, paths, 2), 2);
+	return &paths[i];
+}
+
+/* I/O goes by path i, wherever else it goes. */
+static void is_used(struct rig *r, int i)
+{
+	uint64_t until = rig_now_ms() + RIG_DEADLINE_MS, before = look(r, i)->commands;
+	char buf[512];
+
+	while (look(r, i)->commands == before) {
+		if (rig_now_ms() > until)
+			fail_msg("path %d is not used", i);
+		if (rig_read(r, buf, sizeof(buf), 0, 0))
+			fail_msg("%s", r->last->detail);
+	}
+}
+
+static void open_two(struct rig *r, const char *target, const char *what, const char *extra1,
+		     const char *extra2)
+{
+	open_ns(r, target, what, extra1, extra2);
+	assert_int_equal(rig_open_chan(r), 0);
+	add(r);
+	assert_int_equal(nof_ns_set_iopolicy(r->ns, NOF_IOPOLICY_ROUND_ROBIN), 0);
+}
+
+static void close_two(struct rig *r)
+{
+	nof_chan_close(r->chan);
+	r->chan = NULL;
+	nof_ns_close(r->ns);
+	r->ns = NULL;
+	nof_ctrl_free(b.ctrl);
+	b.ctrl = NULL;
+	rig_close(r);
+}
+
+/* ---- choosing ---- */
+
+/* A choice ends with the path that was chosen: what it had goes by the others. */
+static void t_pinned_is_removed(struct rig *r)
+{
+	struct rig_op *op_;
+	char buf[512];
+
+	open_two(r, NULL, NULL, NULL, NULL);
+	is_used(r, 1);
+	assert_int_equal(nof_ns_pin_path(r->ns, b.ctrl), 0);
+	rig_turn(r, 5);
+	is_used(r, 1);
+	rig_fault(r, "on=read nth=1 do=drop");
+	op_ = rig_submit_read(r, buf, sizeof(buf), 0);
+	RIG_UNTIL(r, rig_stat(r, "faults_fired") == 1);
+	assert_int_equal(look(r, 1)->inflight, 1);
+	assert_int_equal(nof_ns_remove_path(r->ns, b.ctrl), 0);
+	if (rig_finish(op_))
+		fail_msg("%s", op_->detail);
+	assert_int_equal(rig_read(r, buf, sizeof(buf), 0, 0), 0);
+	close_two(r);
+}
+
+/* ---- queues ---- */
+
+/* The path goes while the channel is being opened through it. */
+static void t_open_and_remove(struct rig *r)
+{
+	struct nof_chan *chan = NULL;
+	struct rig_op *one;
+
+	open_ns(r, NULL, NULL, NULL, NULL);
+	one = RIG_SUBMIT(r, nof_chan_open(r->ns, r->loop, &chan, rig_done, op));
+	assert_int_equal(nof_ns_remove_path(r->ns, r->ctrl), 0);
+	assert_true(rig_finish(one) < 0);
+	assert_null(chan);
+	add(r);
+	assert_int_equal(rig_open_chan(r), 0);
+	assert_int_equal(nof_pflush(r->chan), 0);
+	close_two(r);
+}
+
+/* One of two paths gives no queue at first: the channel opens with the other, and gets both. */
+static void t_open_with_one_refused(struct rig *r)
+{
+	open_ns(r, NULL, NULL, NULL, NULL);
+	add(r);
+	/* Admin queues are connected already. */
+	rig_fault(r, "on=connect qid=io nth=1 do=status:1/0x82/dnr");
+	assert_int_equal(rig_open_chan(r), 0);
+	assert_int_equal(nof_ns_set_iopolicy(r->ns, NOF_IOPOLICY_ROUND_ROBIN), 0);
+	is_used(r, 0);
+	is_used(r, 1);
+	close_two(r);
+}
+
+/* This process has no descriptor left for a moment: the path is used a little later. */
+static void t_no_descriptors(struct rig *r)
+{
+	struct rlimit was, none;
+
+	open_ns(r, NULL, NULL, NULL, NULL);
+	assert_int_equal(rig_open_chan(r), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	add(r);
+	for (int i = 0; i < 20; i++)
+		nof_loop_wait(r->loop, 5);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_int_equal(nof_ns_set_iopolicy(r->ns, NOF_IOPOLICY_ROUND_ROBIN), 0);
+	is_used(r, 1);
+	/* Nobody else had to suffer for it. */
+	assert_int_equal(nof_ctrl_get_state(b.ctrl), NOF_CTRL_LIVE);
+	assert_int_equal(r->states[NOF_CTRL_RESETTING].count, 0);
+	close_two(r);
+}
+
+/* ---- two loops ---- */
+
+static struct nof_loop *side;
+
+static void side_turns(int n)
+{
+	for (int i = 0; i < n; i++)
+		nof_loop_wait(side, 5);
+}
+
+static void on_open(void *arg, const struct nof_completion *c)
+{
+	*(int *)arg = c->error ? c->error : 1;
+}
+
+/* The channel is on a loop of its own that comes to its messages when the test says so. */
+static struct nof_chan *open_aside(struct rig *r)
+{
+	uint64_t until = rig_now_ms() + RIG_DEADLINE_MS;
+	struct nof_chan *chan;
+	int is_open = 0;
+
+	side = rig_new_loop(r, 0);
+	assert_int_equal(nof_chan_open(r->ns, side, &chan, on_open, &is_open), 0);
+	while (!is_open && rig_now_ms() < until)
+		nof_loop_wait(side, 10);
+	assert_int_equal(is_open, 1);
+	return chan;
+}
+
+static uint64_t resets_of(const struct nof_ctrl *ctrl)
+{
+	struct nof_ctrl_stats s = { .size = sizeof(s) };
+
+	assert_int_equal(nof_ctrl_get_stats(ctrl, &s), 0);
+	return s.resets;
+}
+
+/* A queue of the old association is no news about the new one. */
+static void t_late_news_of_a_queue(struct rig *r)
+{
+	bool is_early = r->arg;
+	struct nof_chan *chan;
+	struct rig_op *op_;
+	char buf[512];
+	int e;
+
+	open_ns(r, NULL, NULL, NULL, NULL);
+	chan = open_aside(r);
+	/* The second queue begins to connect, and gets no further. */
+	add(r);
+	assert_string_equal(rig_control(r, "pause 2"), "ok");
+	assert_int_equal(nof_ns_pin_path(r->ns, b.ctrl), 0);
+	side_turns(3);
+	/* Something to look at, in front of the end of that queue, or nothing. */
+	if (is_early)
+		assert_int_equal(nof_ns_set_iopolicy(r->ns, NOF_IOPOLICY_ROUND_ROBIN), 0);
+	op_ = RIG_SUBMIT(r, nof_ctrl_reset(b.ctrl, rig_done, op));
+	RIG_UNTIL(r, look(r, 1)->state == NOF_PATH_DOWN);
+	if (!is_early) {
+		assert_string_equal(rig_control(r, "resume 2"), "ok");
+		assert_int_equal(rig_finish(op_), 0);
+		RIG_UNTIL(r, look(r, 1)->is_usable);
+	}
+	side_turns(3);
+	op_ = rig_op(r);
+	e = nof_read(chan, buf, sizeof(buf), 0, 0, rig_done, op_);
+	if (e)
+		fail_msg("%s", nof_strerror_detail());
+	rig_accept(op_, e);
+	if (is_early)
+		assert_string_equal(rig_control(r, "resume 2"), "ok");
+	for (uint64_t until = rig_now_ms() + RIG_DEADLINE_MS; !op_->count; ) {
+		assert_true(rig_now_ms() < until);
+		side_turns(1);
+		nof_loop_wait(r->loop, 1);
+	}
+	if (op_->error)
+		fail_msg("%s", op_->detail);
+	assert_int_equal(resets_of(b.ctrl), 1);
+	nof_chan_close(chan);
+	nof_loop_free(side);
+	close_two(r);
+}
+
+/* ---- identification ---- */
+
+/* It fails for a moment: that is no reason to give up what waits. */
+static void t_check_fails_once(struct rig *r)
+{
+	struct rig_op *op_;
+	char buf[512];
+
+	rig_target(r, NULL, NULL);
+	rig_open(r, FAST);
+	rig_fault(r, "on=identify cns=0 nth=1-2 do=status:6");
+	rig_control(r, "drop io");
+	RIG_UNTIL(r, nof_ctrl_get_state(r->ctrl) != NOF_CTRL_LIVE);
+	op_ = rig_submit_read(r, buf, sizeof(buf), 0);
+	if (rig_finish(op_))
+		fail_msg("%s", op_->detail);
+	assert_int_equal(rig_stat(r, "faults_fired"), 2);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+static const struct rig_test tests[] = {
+	{ "pinned_is_removed", t_pinned_is_removed },
+	{ "open_and_remove", t_open_and_remove },
+	{ "open_with_one_refused", t_open_with_one_refused },
+	{ "no_descriptors", t_no_descriptors },
+	{ "late_news_early", t_late_news_of_a_queue, "early" },
+	{ "late_news_late", t_late_news_of_a_queue },
+	{ "check_fails_once", t_check_fails_once },
+};
+
+int main(void)
+{
+	return rig_main("paths_edges", tests, ARRAY_SIZE(tests));
+}
