@@ -20,6 +20,7 @@ static const char usage[] =
 	"  --interval=S  between two lines of JSON (1)\n"
 	"  --max-age=S   a request in flight for longer is lost (120)\n"
 	"  --plant=lost|doubled|corrupt  a fault of its own, which it must find\n"
+	"  --shake       resets controllers, takes paths out and back, drains, at random\n"
 	"SIGTERM or SIGINT end the load early.\n";
 
 uint64_t now_ns(void)
@@ -72,6 +73,7 @@ static void parse(int argc, char **argv, struct options *o)
 		{ "interval", required_argument, NULL, 'i' },
 		{ "max-age", required_argument, NULL, 'a' },
 		{ "plant", required_argument, NULL, 'p' },
+		{ "shake", no_argument, NULL, 'k' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -91,6 +93,7 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'i': o->interval = number("interval", optarg, 0.1, 3600); break;
 		case 'a': o->max_age = number("max-age", optarg, 1, 3600); break;
 		case 'p': o->plant = parse_plant(optarg); break;
+		case 'k': o->shake = true; break;
 		case 'h': fputs(usage, stdout); exit(0);
 		default: exit(2);
 		}
@@ -155,6 +158,8 @@ static void turn(struct chaos *c)
 
 	if (got_signal)
 		SET(c->ended, (uint64_t)0);
+	if (c->o.shake && GET(c->phase) == LOAD && now < GET(c->ended))
+		shake_turn(c);
 	if (now < next)
 		return;
 	report_interval(c);
@@ -263,7 +268,10 @@ int main(int argc, char **argv)
 				   &c.workers[threads]))
 			abort();
 	wait_for_all(&c, OPEN);
+	shake_begin(&c);
 	run_phases(&c);
+	while (!shake_is_over(&c))
+		nof_loop_wait(c.workers[0].loop, 20);
 	begin(&c, CLOSE);
 	wait_for_all(&c, CLOSE);
 	for (i = 1; i < threads; i++)

@@ -7,6 +7,7 @@
  *	model.c	   what the namespace must hold
  *	worker.c   one thread: its loop, its channel, its part of the namespace
  *	chaos.c	   command line, controllers, the end
+ *	shake.c	   --shake: what the program itself does to its paths
  *	report.c   JSON: a line for each interval and event, a document at the end
  */
 #ifndef CHAOS_H
@@ -37,6 +38,7 @@ struct options {
 	double interval;	/* seconds between two lines */
 	double max_age;		/* seconds after which a request counts as lost */
 	enum plant plant;	/* a fault of our own, to prove that it is seen */
+	bool shake;		/* resets, paths taken out and put back, drains */
 };
 
 /* Counters are written by one thread and read by the main one: relaxed atomics. */
@@ -49,6 +51,7 @@ struct counters {
 	uint64_t doubled;		/* completions of requests that were not in flight */
 	uint64_t misplaced;		/* completions in a submit call or on a foreign thread */
 	uint64_t refused;		/* submits that were refused with EAGAIN */
+	uint64_t drains;		/* completed */
 	uint64_t reread;		/* units that were read at the end */
 	uint64_t slowest;		/* ns: the longest that a request took */
 };
@@ -81,6 +84,9 @@ struct worker {
 	uint64_t rng;
 	uint32_t next_unit;	/* filling and reading again: the unit that comes next */
 	bool is_submitting;
+	bool is_draining;	/* a drain is under way: … */
+	uint64_t drain_serial;	/* … up to this request */
+	uint64_t next_drain;	/* ns */
 	bool has_lost;		/* waiting for a request was given up */
 	bool has_planted;	/* PLANT_CORRUPT has been */
 	int phase;		/* enum phase that it has finished; atomic */
@@ -104,6 +110,9 @@ struct chaos {
 	uint64_t begun;		/* ns */
 	uint64_t ended;		/* ns: the load's end, as planned */
 	uint64_t lost;		/* requests nobody waits for any more; atomic */
+	struct {
+		uint64_t resets, removals, additions;
+	} deeds;		/* of shake.c; the main thread's */
 	char first[1024];	/* sentence of the first failure */
 };
 
@@ -117,6 +126,11 @@ void worker_run(struct worker *w, enum phase phase, void (*turn)(struct chaos *c
 void worker_close(struct worker *w);
 void worker_free(struct worker *w);
 uint64_t worker_oldest(const struct worker *w, uint64_t now); /* ns, of a request in flight */
+
+/* shake.c; the main thread */
+void shake_begin(struct chaos *c);
+void shake_turn(struct chaos *c);
+bool shake_is_over(const struct chaos *c); /* nothing that it began is under way */
 
 /* report.c; any thread */
 void fail(struct chaos *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -16,7 +16,7 @@ import threading
 import time
 
 from node import NQN, Node, own_address, wait_until
-from plan import Maker
+from plan import STATES, Maker
 
 SPAN = 64           # MiB
 ANAGRP = 1
@@ -155,7 +155,7 @@ class Runner:
         argv = [os.path.join(self.args.build, "tests", "chaos", "chaos"),
                 f"--seed={self.args.seed}", f"--seconds={seconds}", f"--span={SPAN}",
                 f"--workers={self.args.workers}", f"--depth={self.args.depth}",
-                f"--max-age={MAX_AGE}", *self.uris()]
+                f"--max-age={MAX_AGE}", *(["--shake"] if self.args.shake else []), *self.uris()]
         self.tell("started: " + " ".join(argv))
         self.err = open(os.path.join(self.folder, "chaos.err"), "w+b")
         proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -175,8 +175,10 @@ class Runner:
             self.do(step)
 
     def run(self):
+        # A path that is taken out cannot be waited for: the other must be one that may return.
+        states = [s for s in STATES if s != "persistent-loss" or not self.args.shake]
         steps = Maker(self.args.seed, self.args.seconds, [len(s) for s in self.states],
-                      self.args.skip, self.args.only).make()
+                      self.args.skip, self.args.only, states).make()
         for node in self.nodes:
             node.start()
         proc = self.start_program(self.args.seconds)
@@ -265,6 +267,8 @@ def main():
     ap.add_argument("--hold", help="write_hold of the paths (default: auto)")
     ap.add_argument("--no-fence", action="store_true",
                     help="targets execute what they find after the keep alive time, too")
+    ap.add_argument("--shake", action="store_true",
+                    help="the program resets controllers and takes paths out, too")
     ap.add_argument("--only", action="append", default=[], help="only this kind of disruption")
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--depth", type=int, default=16)

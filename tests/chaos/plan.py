@@ -17,12 +17,13 @@ STATES = ("optimized", "non-optimized", "inaccessible", "persistent-loss", "chan
 
 
 class Maker:
-    def __init__(self, seed, seconds, ports, skip=(), only=()):
+    def __init__(self, seed, seconds, ports, skip=(), only=(), states=STATES):
         """ports: for each node how many it has; skip, only: disruptions by name"""
         self.rng = random.Random(f"chaos/{seed}")
         self.seconds = seconds
         self.ports = ports
         self.steps = []
+        self.states = states
         self.loss_until = 0.0                   # a path is in persistent loss
         self.node_until = [0.0] * len(ports)    # until then something is wrong with it
         self.down_until = {(n, p): 0.0 for n, count in enumerate(ports) for p in range(count)}
@@ -90,7 +91,7 @@ class Maker:
 
     def ana(self, now, node):
         port = self.one_of(node)
-        state = self.rng.choice(STATES)
+        state = self.rng.choice(self.states)
         # It does not end by itself, as far as a host knows: with all paths in it, I/O fails.
         if state == "persistent-loss" and now < self.loss_until + 1:
             return

@@ -109,6 +109,7 @@ static void sum_up(const struct chaos *c, struct counters *sum)
 		sum->doubled += GET(n->doubled);
 		sum->misplaced += GET(n->misplaced);
 		sum->refused += GET(n->refused);
+		sum->drains += GET(n->drains);
 		sum->reread += GET(n->reread);
 		if (GET(n->slowest) > sum->slowest)
 			sum->slowest = GET(n->slowest);
@@ -171,6 +172,9 @@ bool report_end(struct chaos *c)
 	printf("{\"final\": true, \"ok\": %s, \"seed\": %llu, \"seconds\": %.3f, ",
 	       ok ? "true" : "false", (unsigned long long)c->o.seed, seconds(c));
 	print_counters(&n);
+	printf(", \"drains\": %llu, \"resets\": %llu, \"removals\": %llu, \"additions\": %llu",
+	       (unsigned long long)n.drains, (unsigned long long)c->deeds.resets,
+	       (unsigned long long)c->deeds.removals, (unsigned long long)c->deeds.additions);
 	printf(", \"lost\": %llu, \"doubtful_units\": %llu, \"reread_units\": %llu, "
 	       "\"units\": %llu, \"rss_kib\": %llu, \"fds\": %u, \"first_failure\": ",
 	       (unsigned long long)c->lost, (unsigned long long)doubtful,

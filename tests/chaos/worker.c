@@ -284,17 +284,50 @@ static unsigned int count_older(const struct worker *w, uint64_t now, uint64_t l
 	return n;
 }
 
+static void drained(void *arg, const struct nof_completion *c)
+{
+	struct worker *w = arg;
+	unsigned int i;
+
+	if (!w->is_draining)
+		fail(w->chaos, "a drain of worker %u completed twice", w->index);
+	if (c->error)
+		fail(w->chaos, "a drain of worker %u failed: %s", w->index, c->detail);
+	for (i = 0; i < w->chaos->o.depth; i++)
+		if (w->slots[i].serial && w->slots[i].serial <= w->drain_serial)
+			fail(w->chaos, "a drain of worker %u ended before request %llu", w->index,
+			     (unsigned long long)w->slots[i].serial);
+	w->is_draining = false;
+	ADD(w->n.drains, 1);
+}
+
+/* While others come behind it: what was accepted before must be over. */
+static void drain(struct worker *w, uint64_t now)
+{
+	if (w->is_draining || now < w->next_drain)
+		return;
+	w->next_drain = now + rnd(w, 1000000000);
+	w->is_draining = true;
+	w->drain_serial = w->serial;
+	if (nof_chan_drain(w->chan, drained, w) == 0)
+		return;
+	w->is_draining = false;
+	fail(w->chaos, "nof_chan_drain: %s", nof_strerror_detail());
+}
+
 void worker_run(struct worker *w, enum phase phase, void (*turn)(struct chaos *c))
 {
 	uint64_t limit = (uint64_t)(w->chaos->o.max_age * 1e9);
 
 	w->next_unit = 0;
 	/* Of what is lost in one phase nobody needs to hear in the next one again. */
-	while (!w->has_lost && (!is_over(w, phase) || w->inflight)) {
+	while (!w->has_lost && (!is_over(w, phase) || w->inflight || w->is_draining)) {
 		uint64_t now = now_ns();
 
 		if (!is_over(w, phase))
 			fill_slots(w, phase);
+		if (w->chaos->o.shake && phase == LOAD && !is_over(w, phase))
+			drain(w, now);
 		nof_loop_flush(w->loop);
 		if (turn)
 			turn(w->chaos);
