@@ -99,7 +99,7 @@ def namespaces_are_made_attached_and_deleted():
         eq(status_of(create, h, 8, 1, ncap=4)[0], 0x11B | DNR)
         eq(status_of(create, h, 8, 15)[0], FORMAT)
         eq(status_of(create, h, 8, 1, dps=1)[0], FORMAT, "no room for information")
-        eq(status_of(create, h, 8, 1, anagrp=99)[0], 0x124 | DNR)
+        eq(status_of(create, h, 8, 1, anagrp=0xffff)[0], 0x124 | DNR)
         eq(status_of(create, h, 8, 1, csi=2)[0], 0x129 | DNR)
         delete(h, private)
         delete(h, 2)
