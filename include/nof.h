@@ -436,6 +436,16 @@ NOF_API void nof_ctrl_free(struct nof_ctrl *ctrl);
 NOF_API int nof_ctrl_reset(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg);
 NOF_API int nof_ctrl_reset_sync(struct nof_ctrl *ctrl);
 
+/*
+ * NVM Subsystem Reset: every controller of the subsystem resets, those of other hosts
+ * too. Ends as nof_ctrl_reset() does, once the command was sent: done is called when this
+ * controller is live again or has failed. Other controllers are lost, and recover as their
+ * options say. A refusal has its NVMe status, and nothing was reset. EOPNOTSUPP without
+ * CAP.NSSRS, ENOTCONN unless the controller is live.
+ */
+NOF_API int nof_ctrl_subsystem_reset(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg);
+NOF_API int nof_ctrl_subsystem_reset_sync(struct nof_ctrl *ctrl);
+
 /* Parses, creates and connects; runs the loop meanwhile. */
 NOF_API int nof_connect(struct nof_loop *loop, const char *uri, struct nof_ctrl **ctrl);
 NOF_API int nof_ctrl_connect_sync(struct nof_ctrl *ctrl);

@@ -15,6 +15,8 @@ enum {
 	CONNECT_LEN = 1024,
 	CATTR_NO_SQFLOW = 1u << 2,
 	MIN_ADMIN_ENTRIES = 32,
+	NSSR_MAGIC = 0x4e564d65,	/* "NVMe" */
+	CSTS_NSSRO = 1 << 4,
 	READY_TIMEOUT = 4,	/* CAP.TO, CRTO: 2 s in units of 500 ms; it takes no time */
 	DISCOVERY_KATO_MS = 120000,	/* for hosts that set none */
 };
@@ -321,6 +323,7 @@ static uint64_t capabilities(void)
 	return (uint64_t)(opt.queue_size - 1) |	/* MQES */
 	       1ull << 16 |			/* CQR */
 	       (uint64_t)READY_TIMEOUT << 24 |
+	       1ull << 36 |			/* NSSRS */
 	       1ull << 37 | 1ull << 43 |	/* CSS: NVM, and I/O command sets */
 	       1ull << 59;			/* CRMS: ready with media */
 }
@@ -339,7 +342,10 @@ static bool property(const struct ctrl *ctrl, uint32_t offset, uint64_t *v, bool
 		*v = ctrl->cc;
 		return true;
 	case 0x1c:
-		*v = ctrl->csts;
+		*v = ctrl->csts | (ctrl->subsys->is_nssro ? CSTS_NSSRO : 0);
+		return true;
+	case 0x20:
+		*v = 0;				/* NSSR */
 		return true;
 	case 0x68:
 		*v = READY_TIMEOUT;		/* CRTO.CRWMT */
@@ -409,12 +415,48 @@ static void set_cc(struct ctrl *ctrl, uint32_t cc)
 		ctrl->csts &= ~0xcu;
 }
 
+/* Every controller ends; the one that asked for it once the answer is out. */
+static void reset_subsystem(struct cmd *cmd)
+{
+	struct ctrl *self = cmd->conn->ctrl, *k, *next;
+	struct subsys *s = self->subsys;
+
+	verbose("subsystem %s: reset", s->nqn);
+	control_event("subsystem reset cntlid=%u", self->cntlid);
+	s->is_nssro = true;
+	fw_reset(s);
+	for (k = s->ctrls; k; k = next) {
+		next = k->next;
+		if (k != self)
+			ctrl_destroy(k);
+	}
+	close_io_queues(self);
+	cmd_done(cmd, 0);
+	conn_close_after_flush(self->admin);
+}
+
 static void exec_prop_set(struct cmd *cmd)
 {
 	struct ctrl *ctrl = cmd->conn->ctrl;
-	uint32_t v = sqe_dw(cmd, 12);
+	uint32_t offset = sqe_dw(cmd, 11), v = sqe_dw(cmd, 12);
 
-	if (sqe_dw(cmd, 11) != 0x14 || (cmd->sqe[40] & 7)) {
+	if (cmd->sqe[40] & 7)
+		offset = UINT32_MAX;
+	switch (offset) {
+	case 0x14:
+		break;
+	case 0x1c:
+		if (v & CSTS_NSSRO)		/* cleared by writing 1 */
+			ctrl->subsys->is_nssro = false;
+		cmd_done(cmd, 0);
+		return;
+	case 0x20:
+		if (v == NSSR_MAGIC)
+			reset_subsystem(cmd);
+		else
+			cmd_done(cmd, 0);	/* anything else has no effect */
+		return;
+	default:
 		cmd_done(cmd, NVME_SC_INVALID_FIELD | DNR);
 		return;
 	}

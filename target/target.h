@@ -155,6 +155,7 @@ struct subsys {
 	struct firmware fw;
 	struct subsys_ops ops;
 	uint32_t generation;		/* counts namespaces that took the place of another */
+	bool is_nssro;			/* CSTS.NSSRO: a subsystem reset has occurred */
 	struct subsys *next;
 };
 

@@ -152,7 +152,8 @@ struct nof_ctrl {
 	nof_done_fn *disconnect_done;
 	void *disconnect_arg;
 	bool is_disconnect_over;
-	struct nofi_reset *resets;	/* wait for LIVE or the end */
+	struct nofi_reset *resets;	/* wait for LIVE or the end; while LIVE: nssr.c has sent
+					   the command, and the loss to come was asked for */
 	struct nofi_reset *resets_over;	/* their callbacks are to be called */
 	uint16_t fail_status;		/* NVMe status of the refusal behind err, else 0 */
 

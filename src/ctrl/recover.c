@@ -268,7 +268,9 @@ bool nofi_ctrl_event(struct nof_ctrl *ctrl, enum nofi_fsm_event ev, const struct
 
 void nofi_ctrl_fail(struct nof_ctrl *ctrl, const struct nofi_err *err)
 {
-	nofi_ctrl_event(ctrl, NOFI_FSM_LOST, err);
+	bool is_asked = ctrl->resets && ctrl->state == NOF_CTRL_LIVE;
+
+	nofi_ctrl_event(ctrl, is_asked ? NOFI_FSM_RESET : NOFI_FSM_LOST, err);
 }
 
 void nofi_ctrl_refused(struct nof_ctrl *ctrl, const struct nofi_err *err)

@@ -121,6 +121,21 @@ int nof_ctrl_reset_sync(struct nof_ctrl *ctrl)
 	return wait_end(loop, "nof_ctrl_reset", w, nof_ctrl_reset(ctrl, wait_done, w), NULL, NULL);
 }
 
+int nof_ctrl_subsystem_reset_sync(struct nof_ctrl *ctrl)
+{
+	struct nof_loop *loop = nof_ctrl_get_loop(ctrl);
+	struct wait *w;
+	int r;
+
+	if (!ctrl)
+		return nofi_fail(-EINVAL, "nof_ctrl_subsystem_reset_sync: no controller was given");
+	r = wait_begin(loop, "nof_ctrl_subsystem_reset", &w);
+	if (r < 0)
+		return r;
+	return wait_end(loop, "nof_ctrl_subsystem_reset", w,
+			nof_ctrl_subsystem_reset(ctrl, wait_done, w), NULL, NULL);
+}
+
 int nof_connect(struct nof_loop *loop, const char *uri, struct nof_ctrl **out)
 {
 	struct nof_ctrl *ctrl;
