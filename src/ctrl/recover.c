@@ -383,9 +383,13 @@ void nofi_recover_work(struct nof_ctrl *ctrl)
 		if (acts & NOFI_FSM_ACT_TEARDOWN) {
 			nofi_recover_teardown(ctrl, false);
 			nofi_ctrl_event(ctrl, NOFI_FSM_TORN_DOWN, NULL);
-		} else if (acts & NOFI_FSM_ACT_ATTEMPT) {
-			start_attempt(ctrl);
 		}
+		/*
+		 * Also behind a teardown: a tick of the same turn may have ended the pause
+		 * already. Not when what was told meanwhile ended the attempt.
+		 */
+		if (acts & NOFI_FSM_ACT_ATTEMPT && ctrl->fsm.state == NOFI_FSM_ATTEMPT)
+			start_attempt(ctrl);
 	}
 	arm_deadline(ctrl);
 }
