@@ -45,7 +45,8 @@ struct nofi_piece {
 	uint8_t opcode;
 	uint8_t dir;			/* enum nofi_dir */
 	uint8_t class;			/* enum nofi_io_class */
-	uint8_t tries;			/* how often it was sent */
+	uint16_t tries;			/* how often it was sent */
+	uint32_t more;			/* blocks that follow these: it was cut again */
 	uint32_t cdw[6];		/* CDW10 to CDW15; the last three 0 unless raw */
 	bool is_raw;			/* fields from fuse on mean something; else they are 0 */
 	uint8_t fuse;			/* FUSE bits of the SQE's flags */
@@ -119,6 +120,7 @@ struct nofi_cpath {
 	struct nofi_ns_ident id;	/* the namespace through it: NSID, limits */
 	uint64_t hold_ns;
 	uint16_t crdt[3];
+	uint32_t depth;			/* commands of a queue */
 	uint32_t max_transfer;
 	uint32_t max_retries;
 	struct nofi_err err;		/* why it cannot be used */

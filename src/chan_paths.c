@@ -365,6 +365,7 @@ static void copy(struct nofi_cpath *cp, const struct nofi_path *p, const struct 
 	cp->is_ana_stale = p->is_ana_stale;
 	cp->hold_ns = p->hold_ns;
 	memcpy(cp->crdt, p->crdt, sizeof(cp->crdt));
+	cp->depth = p->depth;
 	cp->max_transfer = p->max_transfer;
 	cp->max_retries = nofi_ctrl_opts(p->ctrl)->max_retries;
 	cp->is_removed = false;

@@ -40,6 +40,7 @@ static struct nofi_piece *piece_get(struct nof_io *io)
 	io->is_first_used = true;
 	io->pieces++;
 	p->tries = 0;
+	p->more = 0;
 	p->avoid = NULL;
 	return p;
 }
@@ -463,6 +464,41 @@ static void ended_badly(struct nofi_piece *p, const struct nofi_cpl *cpl)
 	settle(p->io);
 }
 
+static void set_blocks(struct nofi_piece *p, uint32_t blocks, uint8_t lba_shift)
+{
+	p->cdw[2] = (p->cdw[2] & ~0xffffu) | (blocks - 1);
+	if (p->length)
+		p->length = blocks << lba_shift;
+}
+
+static uint64_t slba_of(const struct nofi_piece *p)
+{
+	return p->cdw[0] | (uint64_t)p->cdw[1] << 32;
+}
+
+/* The first part of a piece that had to be cut again is done. False: the rest is not wanted. */
+static bool has_next_part(struct nofi_piece *p, const struct nofi_ns_ident *id)
+{
+	uint64_t slba = slba_of(p) + (p->cdw[2] & 0xffff) + 1;
+	uint32_t more = p->more;
+
+	if (p->io->chan->is_closing && !p->io->error)
+		record(p->io, -ECANCELED, 0, "canceled: the channel was closed");
+	if (p->io->error)
+		return false;
+	p->cdw[0] = (uint32_t)slba;
+	p->cdw[1] = (uint32_t)(slba >> 32);
+	p->iov_off += p->length;
+	p->more = 0;
+	p->tries = 0;
+	p->avoid = NULL;
+	set_blocks(p, more, id->lba_shift);
+	if (p->is_raw)
+		cut_pi(id, p, slba);
+	nofi_io_again(p, 0);
+	return true;
+}
+
 static void on_command(void *arg, const struct nofi_cpl *cpl)
 {
 	struct nofi_piece *p = arg;
@@ -472,6 +508,8 @@ static void on_command(void *arg, const struct nofi_cpl *cpl)
 
 	nofi_count(cp->way.inflight, -1u);
 	nofi_count(cp->stats.commands, 1);
+	if (cp->is_removed && !cp->way.inflight)
+		nofi_chan_kick(chan);	/* it may go now */
 	io->result = cpl->result;
 	if (cpl->error || cpl->status) {
 		ended_badly(p, cpl);
@@ -486,6 +524,8 @@ static void on_command(void *arg, const struct nofi_cpl *cpl)
 		fused_ended(p, cpl);
 		return;
 	}
+	if (p->more && has_next_part(p, &cp->id))
+		return;
 	nofi_piece_put(p);
 	if (!io->pieces && !io->left && !chan->is_short)
 		complete(io);
@@ -530,8 +570,8 @@ static void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_d
 	nofi_queue_send(cp->q, d);
 }
 
-static struct nofi_cpath *take_by_policy(struct nof_chan *chan, const struct nofi_cpath *avoid,
-					 uint32_t slots, struct nofi_cmd_desc *d)
+static struct nofi_cpath *pick_by_policy(struct nof_chan *chan, const struct nofi_cpath *avoid,
+					 uint32_t slots)
 {
 	uint32_t full = 0;
 	int i;
@@ -543,8 +583,7 @@ static struct nofi_cpath *take_by_policy(struct nof_chan *chan, const struct nof
 				       full, &chan->turn)) >= 0) {
 		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[chan->active[i]]);
 
-		if ((slots == 1 || nofi_queue_room(cp->q) >= slots) &&
-		    nofi_queue_take(cp->q, 0, d) == 0)
+		if (nofi_queue_room(cp->q) >= slots)
 			return cp;
 		full |= 1u << i;
 	}
@@ -552,38 +591,45 @@ static struct nofi_cpath *take_by_policy(struct nof_chan *chan, const struct nof
 }
 
 /*
- * A way that takes so many commands now, and the first of them in *d. avoid: rather not by this
- * one, which may be NULL. NULL: there is none now.
+ * A way that has room for so many commands now. avoid: rather not by this one, which may be
+ * NULL. NULL: there is none now.
  */
-static struct nofi_cpath *take(struct nof_chan *chan, const struct nofi_cpath *avoid,
-			       uint32_t slots, struct nofi_cmd_desc *d)
+static struct nofi_cpath *pick(struct nof_chan *chan, const struct nofi_cpath *avoid,
+			       uint32_t slots)
 {
 	struct nofi_cpath *cp = chan->only;
 
 	if (!cp)
-		return chan->nactive ? take_by_policy(chan, avoid, slots, d) : NULL;
+		return chan->nactive ? pick_by_policy(chan, avoid, slots) : NULL;
 	/* Also one that would not have been chosen otherwise: the best one just failed. */
 	if (cp == avoid && !cp->way.is_pinned) {
 		struct nofi_cpath *other = nofi_chan_other(chan, avoid);
 
-		cp = other ? other : cp;
+		cp = other && other->depth >= slots ? other : cp;
 	}
-	if (slots > 1 && nofi_queue_room(cp->q) < slots)
-		return NULL;
-	return nofi_queue_take(cp->q, 0, d) == 0 ? cp : NULL;
+	return nofi_queue_room(cp->q) >= slots ? cp : NULL;
+}
+
+/* Whether any of the ways that come into question, if there is one, ever has room for two. */
+static bool can_pair(const struct nof_chan *chan)
+{
+	bool can = !chan->nactive;
+
+	for (uint32_t i = 0; i < chan->nactive; i++)
+		can = can || nofi_cpath_of(chan->ways[chan->active[i]])->depth >= 2;
+	return can;
 }
 
 /*
- * A piece that was cut for another way may be too large for this one. Blocks can be cut again,
- * when there is a piece left; other commands cannot.
+ * A piece that was cut for another way may be too large for this one. Then it is done in
+ * several commands, one after the other: that takes nothing which others might hold. What is
+ * more than blocks cannot be cut.
  */
-static int fit(struct nofi_cpath *cp, struct nofi_piece *p)
+static int fit(const struct nofi_cpath *cp, struct nofi_piece *p)
 {
 	bool has_blocks = !p->io->is_raw && p->opcode != NOFI_OP_FLUSH && p->opcode != NOFI_OP_DSM;
-	uint32_t blocks = (p->cdw[2] & 0xffff) + 1, flags = p->cdw[2] & ~0xffffu;
+	uint32_t blocks = (p->cdw[2] & 0xffff) + 1;
 	uint32_t max = (uint32_t)max_blocks(p->opcode, &cp->id);
-	uint64_t slba = p->cdw[0] | (uint64_t)p->cdw[1] << 32;
-	struct nofi_piece *rest;
 
 	if (!has_blocks)
 		return p->length > cp->max_transfer ? -EMSGSIZE : 0;
@@ -591,32 +637,18 @@ static int fit(struct nofi_cpath *cp, struct nofi_piece *p)
 		return 0;
 	if (p->io->is_atomic)
 		return -EMSGSIZE;
-	if (!has_piece(p->io)) {
-		p->io->chan->is_short = true;
-		return -EAGAIN;
-	}
-	rest = piece_get(p->io);
-	rest->opcode = p->opcode;
-	rest->class = p->class;
-	rest->dir = p->dir;
-	rest->tries = p->tries;
-	rest->avoid = p->avoid;
-	rest->iov = p->iov;
-	rest->iov_off = p->iov_off + ((size_t)max << cp->id.lba_shift);
-	rest->length = p->length ? p->length - (max << cp->id.lba_shift) : 0;
-	rest->cdw[0] = (uint32_t)(slba + max);
-	rest->cdw[1] = (uint32_t)((slba + max) >> 32);
-	rest->cdw[2] = (blocks - max - 1) | flags;
-	p->cdw[2] = (max - 1) | flags;
-	p->length -= rest->length;
-	if (p->is_raw)
-		cut_pi(&cp->id, rest, slba + max);
-	/* Behind it, before all others. */
-	rest->next = p->next;
-	p->next = rest;
-	if (p->io->chan->again.tail == &p->next)
-		p->io->chan->again.tail = &rest->next;
+	p->more += blocks - max;
+	set_blocks(p, max, cp->id.lba_shift);
 	return 0;
+}
+
+/* d was taken from the path's queue; the second of two that must not be parted follows. */
+static void issue_pair(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_desc *d)
+{
+	p->io->fused_left = p->mate ? 2 : 0;
+	issue(cp, p, d);
+	if (p->mate && nofi_queue_take(cp->q, 0, d) == 0)
+		issue(cp, p->mate, d);
 }
 
 /* The head of the list again. */
@@ -626,29 +658,20 @@ static int send_again(struct nof_chan *chan, struct nofi_piece *p)
 	struct nofi_cpath *cp;
 	int r;
 
-	/* The way has to be known before the piece can be fitted, which takes no command. */
-	cp = chan->only ? chan->only : chan->nactive ?
-	     nofi_cpath_of(chan->ways[chan->active[0]]) : NULL;
-	for (uint32_t i = 0; cp && i < chan->nways; i++) {
-		struct nofi_cpath *o = nofi_cpath_of(chan->ways[i]);
-
-		/* For the smallest of those that it may take. */
-		if (o->way.is_usable && o->id.max_blocks < cp->id.max_blocks)
-			cp = o;
-	}
-	r = cp ? fit(cp, p) : -EAGAIN;
-	if (r < 0)
-		return r;
-	cp = take(chan, p->avoid, p->mate ? 2 : 1, &d);
+	if (p->mate && !can_pair(chan))
+		return -EOPNOTSUPP;
+	cp = pick(chan, p->avoid, p->mate ? 2 : 1);
 	if (!cp)
 		return -EAGAIN;
-	p->io->fused_left = p->mate ? 2 : 0;
+	r = fit(cp, p);
+	if (r < 0)
+		return r;
+	if (nofi_queue_take(cp->q, 0, &d) < 0)
+		return -EAGAIN;
 	chan->again.head = p->next;
 	if (!chan->again.head)
 		chan->again.tail = &chan->again.head;
-	issue(cp, p, &d);
-	if (p->mate && nofi_queue_take(cp->q, 0, &d) == 0)
-		issue(cp, p->mate, &d);
+	issue_pair(cp, p, &d);
 	return 0;
 }
 
@@ -657,15 +680,17 @@ static int send_raw(struct nof_io *io)
 {
 	struct nofi_piece *p = &io->first;
 	struct nofi_cmd_desc d;
-	struct nofi_cpath *cp = take(io->chan, NULL, p->mate ? 2 : 1, &d);
+	struct nofi_cpath *cp;
 
+	if (p->mate && !can_pair(io->chan))
+		return -EOPNOTSUPP;
+	cp = pick(io->chan, NULL, p->mate ? 2 : 1);
 	if (!cp)
 		return -EAGAIN;
+	if (nofi_queue_take(cp->q, 0, &d) < 0)
+		return -EAGAIN;
 	io->left = 0;
-	io->fused_left = p->mate ? 2 : 0;
-	issue(cp, p, &d);
-	if (p->mate && nofi_queue_take(cp->q, 0, &d) == 0)
-		issue(cp, p->mate, &d);
+	issue_pair(cp, p, &d);
 	return 0;
 }
 
@@ -681,8 +706,13 @@ static int send_next(struct nof_io *io)
 		io->chan->is_short = true;
 		return -EAGAIN;
 	}
-	cp = take(io->chan, NULL, 1, &d);
+	cp = pick(io->chan, NULL, 1);
 	if (!cp)
+		return -EAGAIN;
+	/* It waited for a way, and this one takes less than those that there were. */
+	if (io->is_atomic && (io->left > cp->id.max_blocks || io->left > cp->id.atomic_pf))
+		return -EMSGSIZE;
+	if (nofi_queue_take(cp->q, 0, &d) < 0)
 		return -EAGAIN;
 	p = piece_get(io);
 	cut(io, &cp->id, p);
@@ -704,11 +734,23 @@ static int send_all(struct nof_io *io)
 
 static void wait_room(struct nof_chan *chan)
 {
-	for (uint32_t i = 0; i < chan->nactive; i++) {
-		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[chan->active[i]]);
+	/* Also those that are not the best: pick() may want one. */
+	for (uint32_t i = 0; i < chan->nways; i++) {
+		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
 
-		nofi_queue_wait_room(cp->q, &cp->waiter);
+		if (cp->way.is_usable && nofi_ana_is_usable(cp->way.ana))
+			nofi_queue_wait_room(cp->q, &cp->waiter);
 	}
+}
+
+/* No way that is left takes it. */
+static void give_up(struct nof_io *io, int code)
+{
+	nofi_io_cancel(io, code, code == -EOPNOTSUPP ?
+		       "it takes two commands side by side, but a queue of the controller that is "
+		       "left holds one; raise queue_size" :
+		       "the controller that is left takes less data in a command than the one that "
+		       "was lost");
 }
 
 static void pend(struct nof_io *io)
@@ -733,8 +775,7 @@ static bool pump_again(struct nof_chan *chan)
 		if (r == -EAGAIN)
 			return false;
 		if (r < 0)
-			nofi_io_cancel(p->io, r, "the controller that is left takes less data in "
-				       "a command than the one that was lost");
+			give_up(p->io, r);
 	}
 	return true;
 }
@@ -742,6 +783,7 @@ static bool pump_again(struct nof_chan *chan)
 void nofi_io_pump(struct nof_chan *chan)
 {
 	struct nof_io *io, *next;
+	int r;
 
 	chan->is_short = false;
 	chan->needs_pump = false;
@@ -752,7 +794,12 @@ void nofi_io_pump(struct nof_chan *chan)
 	}
 	for (io = chan->pend_head; io; io = next) {
 		next = io->next;
-		if (send_all(io) < 0) {
+		r = send_all(io);
+		if (r < 0 && r != -EAGAIN) {
+			give_up(io, r);
+			continue;
+		}
+		if (r < 0) {
 			/* A DSM waits for its own command, others may pass it. */
 			if (io->is_serial && io->pieces)
 				continue;
@@ -814,9 +861,15 @@ int nofi_io_get(struct nof_chan *chan, const char *name, uint32_t flags, nof_don
 
 void nofi_io_submit(struct nof_io *io)
 {
+	int r = -EAGAIN;
+
 	/* Those that wait go first. */
-	if (io->chan->pend_head || io->chan->again.head || send_all(io) < 0)
+	if (!io->chan->pend_head && !io->chan->again.head)
+		r = send_all(io);
+	if (r == -EAGAIN)
 		pend(io);
+	else if (r < 0)
+		give_up(io, r);
 }
 
 /* used: bytes of the scratch that are taken already. */

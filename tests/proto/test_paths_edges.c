@@ -131,6 +131,125 @@ static void t_pinned_is_removed(struct rig *r)
 	close_two(r);
 }
 
+/*
+ * The best path answers that it cannot now; the other one, which is not the best, takes one
+ * command at a time. Those that wait for it go when it has room, though nobody asks again.
+ */
+static void t_room_of_the_second_best(struct rig *r)
+{
+	enum { N = 6 };
+	struct rig_op *ops[N];
+	char buf[512];
+
+	open_two(r, "--ana=on", ",ana=1:non-optimized", NULL, "queue_size=2");
+	RIG_UNTIL(r, look(r, 1)->is_usable);
+	for (int i = 0; i < 10; i++)
+		rig_turn(r, 5);
+	rig_fault(r, "on=read nth=1-6 do=status:3/0; on=read nth=7- do=delay:5");
+	for (int i = 0; i < N; i++)
+		ops[i] = rig_submit_read(r, buf, sizeof(buf), 0);
+	rig_finish_all(r);
+	for (int i = 0; i < N; i++)
+		if (ops[i]->error)
+			fail_msg("%d: %s", i, ops[i]->detail);
+	assert_int_equal(look(r, 1)->commands, N);
+	close_two(r);
+}
+
+/* ---- sizes ---- */
+
+/*
+ * All commands of a request that uses up all that there is come back and are to be cut: none
+ * of them may wait for another one to end.
+ */
+static void t_smaller_when_all_is_used(struct rig *r)
+{
+	enum { LEN = 8 * 32768 };
+	uint8_t *out = malloc(LEN), *in = calloc(1, LEN);
+	struct rig_op *op_;
+
+	/* 32 KiB of a command, one command on each path. */
+	open_two(r, "--ns=mem:4M,bs=512 --mdts=3", NULL, "queue_size=2&write_hold=0.1",
+		 "queue_size=2&write_hold=0.1");
+	is_used(r, 1);
+	rig_fill(out, LEN, 3);
+	rig_fault(r, "on=write nth=1-2 do=drop");
+	op_ = rig_submit_write(r, out, LEN, 512);
+	RIG_UNTIL(r, rig_stat(r, "faults_fired") == 2);
+	assert_string_equal(rig_control(r, "mdts 1"), "ok");
+	rig_control(r, "drop io");
+	if (rig_finish(op_))
+		fail_msg("%s", op_->detail);
+	assert_int_equal(rig_read(r, in, LEN, 512, 0), 0);
+	assert_memory_equal(in, out, LEN);
+	close_two(r);
+	free(out);
+	free(in);
+}
+
+/* What may not be cut is not, also when it waited for a path that came back smaller. */
+static void t_atomic_waits(struct rig *r)
+{
+	static char buf[32 * 512];
+	struct rig_op *op_;
+	int e;
+
+	rig_target(r, "--ns=mem:4M,bs=512,atomic=64", NULL);
+	rig_open(r, FAST);
+	assert_string_equal(rig_control(r, "mdts 1"), "ok");
+	rig_control(r, "drop io");
+	RIG_UNTIL(r, nof_ctrl_get_state(r->ctrl) != NOF_CTRL_LIVE);
+	op_ = rig_op(r);
+	e = nof_write(r->chan, buf, sizeof(buf), 0, NOF_IO_ATOMIC, rig_done, op_);
+	rig_accept(op_, e);
+	assert_int_equal(e, 0);
+	rig_fault(r, "on=write do=split:0");
+	assert_int_equal(rig_finish(op_), -EMSGSIZE);
+	assert_int_equal(rig_stat(r, "faults_fired"), 0);
+	assert_int_equal(rig_write(r, buf, 16 * 512, 0, NOF_IO_ATOMIC), 0);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+/* As many attempts as the option can say, and no more. */
+static void t_retries_end(struct rig *r)
+{
+	struct nof_path_info p = { .size = sizeof(p) };
+	char buf[512];
+
+	rig_target(r, NULL, NULL);
+	rig_open(r, FAST "&data_digest=on&max_retries=255");
+	rig_fault(r, "on=c2hdata for=read do=ddgst:bad");
+	assert_true(rig_read(r, buf, sizeof(buf), 0, 0) < 0);
+	assert_int_equal(nof_ns_get_paths(r->ns, &p, 1), 1);
+	assert_int_equal(p.commands, 256);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
+/* Two commands that belong together, and a path that takes one at a time. */
+static void t_fused_and_a_small_queue(struct rig *r)
+{
+	struct rig_op *op_;
+	char a[512] = { 0 };
+
+	open_two(r, "--ns=mem:4M,bs=512", NULL, NULL, "queue_size=2");
+	is_used(r, 1);
+	assert_int_equal(nof_ns_pin_path(r->ns, b.ctrl), 0);
+	rig_turn(r, 5);
+	is_used(r, 1);
+	op_ = RIG_SUBMIT(r, nof_compare_write(r->chan, a, a, sizeof(a), 0, 0, rig_done, op));
+	if (!op_->is_refused)
+		assert_int_equal(rig_finish(op_), -EOPNOTSUPP);
+	assert_int_equal(rig_read(r, a, sizeof(a), 0, 0), 0);
+	assert_int_equal(nof_ns_pin_path(r->ns, NULL), 0);
+	for (int i = 0; i < 10; i++)
+		rig_turn(r, 1);
+	/* Where there is one that can, that one does it. */
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_compare_write(r->chan, a, a,
+					    sizeof(a), 0, 0, rig_done, op))), 0);
+	close_two(r);
+}
+
 /* ---- queues ---- */
 
 /* The path goes while the channel is being opened through it. */
@@ -294,6 +413,11 @@ static void t_check_fails_once(struct rig *r)
 
 static const struct rig_test tests[] = {
 	{ "pinned_is_removed", t_pinned_is_removed },
+	{ "room_of_the_second_best", t_room_of_the_second_best },
+	{ "smaller_when_all_is_used", t_smaller_when_all_is_used },
+	{ "atomic_waits", t_atomic_waits },
+	{ "retries_end", t_retries_end },
+	{ "fused_and_a_small_queue", t_fused_and_a_small_queue },
 	{ "open_and_remove", t_open_and_remove },
 	{ "open_with_one_refused", t_open_with_one_refused },
 	{ "no_descriptors", t_no_descriptors },
