@@ -1190,9 +1190,13 @@ NOF_API const char *nof_path_state_name(enum nof_path_state state);
 /*
  * Opens a namespace for I/O on loop (its controller's, or another): connects an
  * I/O queue there for each path, or shares one that the controller already has on that
- * loop once all granted queues are in use. It is open as soon as one path is ready. Call it
+ * loop once all granted queues are in use. It is open as soon as one path is ready. While
+ * none is, but one may return, it waits as requests do: for at most ctrl_loss_tmo, or
+ * fast_io_fail_tmo since the loss; it ends when the last controller is freed. Call it
  * on the thread of loop. *chan is set before done is called with success. Completion
- * errors: as nof_ctrl_connect(); ENOSPC when all queues live on other loops.
+ * errors: as nof_ctrl_connect(), and the reason of the path that did not return; ENOSPC when
+ * all queues live on other loops. ENOTCONN when there is nothing to wait for, or ctrl_loss_tmo
+ * is 0.
  */
 NOF_API int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **chan,
 			  nof_done_fn *done, void *arg);

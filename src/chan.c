@@ -90,7 +90,6 @@ static void on_defer(struct nofi_defer *d)
 static void on_changed(struct nofi_ns_user *u)
 {
 	struct nof_chan *chan = (struct nof_chan *)((char *)u - offsetof(struct nof_chan, user));
-	struct nofi_err err;
 	bool was;
 
 	if (chan->is_orphan) {
@@ -100,11 +99,7 @@ static void on_changed(struct nofi_ns_user *u)
 	if (chan->is_closing || chan->is_gone)
 		return;
 	was = nofi_loop_enter(chan->loop);
-	/* Opening, and the path that it waited for is gone or has begun anew: none is left? */
-	if (!nofi_chan_look(chan) && !chan->is_open && !chan->is_gone) {
-		err = chan->why;
-		nofi_chan_opened(chan, 0, &err);
-	}
+	nofi_chan_look(chan);
 	nofi_loop_leave(chan->loop, was);
 }
 
@@ -116,6 +111,7 @@ void nofi_chan_opened(struct nof_chan *chan, uint16_t qid, const struct nofi_err
 	struct nofi_err copy;
 
 	chan->done = NULL;
+	chan->is_asked = false;
 	if (err) {
 		copy = *err;
 		c.detail = copy.text;
@@ -159,8 +155,8 @@ int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **ou
 	chan->arg = arg;
 	nofi_io_wait_init(chan);
 	nofi_ns_user_add(ns, &chan->user);
-	if (!nofi_chan_look(chan)) {
-		nofi_chan_reselect(chan);
+	/* What may return is waited for, as requests wait. */
+	if (!nofi_chan_look(chan) && !nofi_chan_may_wait(chan)) {
 		err = chan->why;
 		/* Only what a queue was refused for is an error of its own. */
 		if (!nofi_chan_has_live(chan))
@@ -170,6 +166,8 @@ int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **ou
 		chan_free(chan);
 		return nofi_fail(err.code, "nof_chan_open: %s", err.text);
 	}
+	chan->is_asked = true;
+	nofi_chan_reselect(chan);
 	return 0;
 }
 

@@ -180,6 +180,7 @@ struct nof_chan {
 	struct nofi_drain *drains_next;	/* wait for that, and for the present one */
 	struct nofi_drain *drained;	/* over; told in the deferred call */
 
+	bool is_asked;			/* nof_chan_open() returned, its completion is owed */
 	bool is_open;			/* ready was told */
 	bool is_closing;		/* close was called; goes when nothing is in flight */
 	bool is_gone;			/* only its memory is left, until the deferred call */
@@ -224,6 +225,10 @@ static inline struct nofi_cpath *nofi_cpath_of(struct nofi_way *w)
 uint32_t nofi_chan_look(struct nof_chan *chan);
 /* Which ways come into question, and whether requests may wait for one. */
 void nofi_chan_reselect(struct nof_chan *chan);
+/* Opening and requests: what waits can go on, or cannot any more. */
+void nofi_chan_go_on(struct nof_chan *chan);
+/* Whether it makes sense to wait for a queue though none is being connected. */
+bool nofi_chan_may_wait(const struct nof_chan *chan);
 /* A command of cp ended because its queue is dead. */
 void nofi_cpath_lost(struct nofi_cpath *cp, int code, const char *why);
 /* An answer said that the ANA state is not what we believed. */

@@ -52,6 +52,11 @@ static bool may_return(const struct nofi_cpath *cp)
 	return false;
 }
 
+static int32_t loss_tmo(const struct nofi_cpath *cp)
+{
+	return nofi_ctrl_opts(cp->path->ctrl)->ctrl_loss_tmo_ms;
+}
+
 /* How long requests wait without an active way; −1: for ever. */
 static int64_t patience_ms(const struct nof_chan *chan)
 {
@@ -59,7 +64,7 @@ static int64_t patience_ms(const struct nof_chan *chan)
 
 	for (uint32_t i = 0; i < chan->nways; i++) {
 		const struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
-		int32_t tmo = nofi_ctrl_opts(cp->path->ctrl)->ctrl_loss_tmo_ms;
+		int32_t tmo = loss_tmo(cp);
 
 		if (!may_return(cp))
 			continue;
@@ -69,6 +74,11 @@ static int64_t patience_ms(const struct nof_chan *chan)
 			most = tmo;
 	}
 	return most;
+}
+
+bool nofi_chan_may_wait(const struct nof_chan *chan)
+{
+	return chan->is_accepting && patience_ms(chan);
 }
 
 static void say_why(struct nof_chan *chan)
@@ -114,7 +124,8 @@ void nofi_chan_reselect(struct nof_chan *chan)
 		nofi_timer_disarm(chan->loop, &chan->wait_timer);
 	} else {
 		say_why(chan);
-		if (may && !chan->is_expired && chan->is_open && !chan->wait_timer.pos) {
+		if (may && !chan->is_expired && (chan->is_open || chan->is_asked) &&
+		    !chan->wait_timer.pos) {
 			int64_t ms = patience_ms(chan);
 
 			if (ms >= 0)
@@ -145,12 +156,27 @@ bool nofi_chan_has_live(const struct nof_chan *chan)
 	return false;
 }
 
-/* What waits can go on, or cannot any more. */
-static void go_on(struct nof_chan *chan)
+static uint32_t opening(const struct nof_chan *chan)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < chan->nways; i++)
+		n += nofi_cpath_of(chan->ways[i])->is_opening;
+	return n;
+}
+
+void nofi_chan_go_on(struct nof_chan *chan)
 {
 	nofi_chan_reselect(chan);
-	if (!chan->is_open || chan->is_closing)
+	if (chan->is_closing)
 		return;
+	if (!chan->is_open) {
+		struct nofi_err err = chan->why;
+
+		if (chan->is_asked && !chan->is_accepting && !opening(chan))
+			nofi_chan_opened(chan, 0, &err);
+		return;
+	}
 	if (!chan->is_accepting) {
 		nofi_io_no_way(chan);
 	} else if (chan->nactive) {
@@ -189,8 +215,7 @@ void nofi_cpath_lost(struct nofi_cpath *cp, int code, const char *why)
 	cp->is_dying = true;
 	nofi_err_set(&cp->err, code, "%s", why);
 	/* Ended by the user, or nothing will be done about it: it is not waited for. */
-	cp->is_final = code == -ECANCELED ||
-		       !nofi_ctrl_opts(cp->path->ctrl)->ctrl_loss_tmo_ms;
+	cp->is_final = code == -ECANCELED || !loss_tmo(cp);
 	nofi_chan_reselect(cp->chan);
 }
 
@@ -203,13 +228,15 @@ void nofi_cpath_stale(struct nofi_cpath *cp)
 	nofi_chan_reselect(cp->chan);
 }
 
-static uint32_t opening(const struct nof_chan *chan)
+/*
+ * Who opens a channel hears of it at once; when another path gives a queue, this one is asked
+ * again.
+ */
+static void fail_opening(struct nofi_cpath *cp)
 {
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < chan->nways; i++)
-		n += nofi_cpath_of(chan->ways[i])->is_opening;
-	return n;
+	cp->is_final = true;
+	cp->gen = 0;
+	cp->chan->needs_look = true;
 }
 
 /* The controller lives and gives no queue: once more from the start, but not for ever. */
@@ -217,30 +244,31 @@ static void queue_failed(struct nofi_cpath *cp)
 {
 	struct nof_chan *chan = cp->chan;
 
-	/* It was lost since, which is why; or it may be that no other gives one, either. */
-	if (cp->state != NOFI_PATH_UP || !chan->is_open) {
+	if (!chan->is_open && !loss_tmo(cp)) {
+		fail_opening(cp);
+	} else if (cp->state != NOFI_PATH_UP || (!chan->is_open && opening(chan))) {
+		/* It was lost since, which is why; or it may be that no other gives one, either. */
 		cp->gen = 0;
 		chan->needs_look = true;
-		return;
-	}
-	if (++cp->fails <= FAILS_MAX && !cp->is_final)
+	} else if (++cp->fails <= FAILS_MAX && !cp->is_final) {
 		nofi_path_report_queue(cp->path, cp->gen, &cp->err);
-	else
+	} else {
 		cp->is_final = true;
+	}
 }
 
 static void no_queue(struct nofi_cpath *cp, const struct nofi_err *err)
 {
 	struct nof_chan *chan = cp->chan;
+	bool is_refused = cp->user.ioq->is_refused;
 
 	cp->err = *err;
 	nofi_cpath_put(cp);
-	if (!chan->is_open && !opening(chan)) {
-		nofi_chan_opened(chan, 0, &cp->err);
-		return;
-	}
-	queue_failed(cp);
-	go_on(chan);
+	if (!chan->is_open && is_refused)
+		fail_opening(cp);
+	else
+		queue_failed(cp);
+	nofi_chan_go_on(chan);
 }
 
 static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
@@ -261,7 +289,7 @@ static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
 	cp->fails = 0;
 	__atomic_store_n(&cp->way.service_ns, 0, __ATOMIC_RELAXED);
 	if (chan->is_open) {
-		go_on(chan);
+		nofi_chan_go_on(chan);
 		return;
 	}
 	nofi_chan_reselect(chan);
@@ -277,7 +305,7 @@ static void on_dead(struct nofi_ioq_user *u, const struct nofi_err *err)
 
 	nofi_cpath_lost(cp, err->code, err->text);
 	nofi_cpath_put(cp);
-	go_on(chan);
+	nofi_chan_go_on(chan);
 }
 
 static void ask_queue(struct nofi_cpath *cp);
@@ -289,7 +317,7 @@ static void ask_again(struct nofi_timer *t)
 	if (cp->state != NOFI_PATH_UP || cp->is_removed || cp->user.ioq)
 		return;
 	ask_queue(cp);
-	go_on(cp->chan);
+	nofi_chan_go_on(cp->chan);
 }
 
 /* What is missing is missing here: a new association would only want more of it. */
@@ -312,13 +340,18 @@ static void ask_queue(struct nofi_cpath *cp)
 	if (r == 0)
 		return;
 	cp->is_opening = false;
-	if (r == -ENOTCONN)
-		return;		/* not live: it will be told */
+	if (r == -ENOTCONN) {
+		/* Not live: it will be told, unless that is the end. */
+		cp->is_final = cp->is_final || !loss_tmo(cp);
+		return;
+	}
 	cp->again.fn = ask_again;
 	if (r == -ENOSPC)
 		cp->is_final = true;	/* in use elsewhere: as long as this association */
 	else if (!is_shortage(r))
 		queue_failed(cp);
+	else if (!cp->chan->is_open)
+		fail_opening(cp);
 	else if (++cp->fails > FAILS_MAX ||
 		 nofi_timer_arm(loop, &cp->again, nofi_loop_now(loop) + wait_ms * 1000000) < 0)
 		cp->is_final = true;
@@ -500,6 +533,6 @@ uint32_t nofi_chan_look(struct nof_chan *chan)
 	}
 	if (has_removed)
 		nofi_chan_kick(chan);
-	go_on(chan);
+	nofi_chan_go_on(chan);
 	return opening(chan);
 }

@@ -97,9 +97,7 @@ static void wait_over(struct nofi_timer *t)
 	struct nof_chan *chan = (void *)((char *)t - offsetof(struct nof_chan, wait_timer));
 
 	chan->is_expired = true;
-	nofi_chan_reselect(chan);
-	if (!chan->is_accepting)
-		nofi_io_no_way(chan);
+	nofi_chan_go_on(chan);
 }
 
 void nofi_io_wait_init(struct nof_chan *chan)

@@ -75,6 +75,7 @@ struct nofi_ioq {
 	uint32_t abort_count;		/* in abort_cids, oldest first */
 	uint16_t abort_cids[NOFI_IOQ_ABORTS];
 	struct nofi_err err;		/* why it is dead */
+	bool is_refused;		/* Connect was answered, and the answer was no */
 	struct nofi_timer again;	/* until Connect is sent again: the id was in use */
 	uint8_t tries;			/* how often it was */
 	void *connect_data;		/* data of the Connect command while it is under way */

@@ -267,6 +267,7 @@ static void connect_done(void *arg, const struct nofi_cpl *cpl)
 		tell(ioq);
 		return;
 	}
+	ioq->is_refused = !cpl->error;
 	/* When the queue is dying of something else this changes nothing. */
 	nofi_queue_kill(ioq->q, &err);
 }
