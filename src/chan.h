@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A channel and its requests. io.c makes requests of calls, io_send.c sends them as
- * commands, io_wait.c keeps what cannot be sent now, chan_paths.c knows the ways, chan.c
- * is the channel's life, sync.c the waiting helpers.
+ * A channel and its requests. io.c and io_raw.c make requests of calls, io_send.c sends
+ * them as commands, io_done.c takes the answers, io_wait.c keeps what cannot be sent now,
+ * chan_paths.c knows the ways, chan.c is the channel's life, sync.c the waiting helpers.
  */
 #ifndef NOF_CHAN_H
 #define NOF_CHAN_H
@@ -277,19 +277,31 @@ void nofi_io_release(struct nof_chan *chan, bool epoch);
 void nofi_io_tell_drained(struct nof_chan *chan);
 
 /*
- * io_send.c: from requests to commands and back. A request from nofi_io_get() is either
- * submitted, or completed by nofi_io_instant(), or given back.
+ * io_send.c: from requests to commands. A request from nofi_io_get() is either submitted, or
+ * completed by nofi_io_instant(), or given back.
  */
 int nofi_io_get(struct nof_chan *chan, const char *name, uint32_t flags, nof_done_fn *done,
 		void *arg, struct nof_io **out);
-void nofi_io_put(struct nof_io *io);
 void nofi_io_submit(struct nof_io *io);
-void nofi_io_instant(struct nof_io *io);
 /* Submits what is pending as far as there are slots. */
 void nofi_io_pump(struct nof_chan *chan);
+/* One for io: its first, or one of the channel's, which must have one left. */
+struct nofi_piece *nofi_piece_get(struct nof_io *io);
+void nofi_piece_put(struct nofi_piece *p);
+/* The first part of a piece that had to be cut again is done. False: the rest is not wanted. */
+bool nofi_piece_next_part(struct nofi_piece *p, const struct nofi_ns_ident *id);
+
+/* ---- io_done.c: from commands back to requests ---- */
+
+/* A piece's command ended: nofi_cmd_done_fn. */
+void nofi_piece_ended(void *arg, const struct nofi_cpl *cpl);
+/* The first failure of a request is its own; what waits of it waits no more. */
+void nofi_io_record(struct nof_io *io, int error, uint16_t status, const char *detail);
+void nofi_io_unpend(struct nof_io *io);
+void nofi_io_put(struct nof_io *io);
+void nofi_io_instant(struct nof_io *io);
 /* Ends a request that is in no list, if no piece of it is left. */
 void nofi_io_end(struct nof_io *io, int code, uint16_t status, const char *why);
-void nofi_piece_put(struct nofi_piece *p);
 /* Completes what needed no command; all: also what is added meanwhile. */
 void nofi_io_run_instant(struct nof_chan *chan, bool all);
 /* Gives the connection up: everything open on the channel completes before it returns. */

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The way of the data, second part: a request is cut into pieces within the limits of
- * the way it takes, each piece is one command, and when the last is over the request
- * completes, once.
+ * the way it takes, and each piece is one command. What becomes of them: io_done.c.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "chan.h"
@@ -15,10 +13,7 @@
 
 /* SQE offsets and bits */
 enum { SQE_FLAGS = 1, SQE_NSID = 4, SQE_CDW2 = 8, SQE_CDW3 = 12, SQE_CDW10 = 40 };
-enum { FUSE_FIRST = 1, FUSE_SECOND = 2 };
 static const uint32_t DSM_AD = 1u << 2, PRACT = 1u << 29;
-
-enum { STATUS_CODE = 0x7ff, STATUS_FAILED_FUSED = 0x009 };
 
 /* ---- pieces ---- */
 
@@ -27,7 +22,7 @@ static bool has_piece(const struct nof_io *io)
 	return !io->is_first_used || io->chan->pieces;
 }
 
-static struct nofi_piece *piece_get(struct nof_io *io)
+struct nofi_piece *nofi_piece_get(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
 	struct nofi_piece *p = &io->first;
@@ -64,149 +59,6 @@ void nofi_piece_put(struct nofi_piece *p)
 	}
 	p->next = chan->pieces;
 	chan->pieces = p;
-}
-
-/* ---- completion ---- */
-
-static const char *describe(const struct nof_io *io, char *buf, size_t len)
-{
-	uint32_t nsid = io->chan->id.nsid;
-	int n;
-
-	if (io->opcode == NOFI_OP_FLUSH || io->is_raw)
-		n = snprintf(buf, len, "%s of namespace %u: ", io->name, nsid);
-	else
-		n = snprintf(buf, len, "%s of %llu bytes at offset %llu of namespace %u: ",
-			     io->name, (unsigned long long)io->bytes,
-			     (unsigned long long)io->offset, nsid);
-	if (n < 0 || (size_t)n >= len)
-		return buf;
-	if (io->status)
-		snprintf(buf + n, len - (size_t)n, "the controller answered %s (status %03xh%s)",
-			 nof_status_string(io->status), io->status & STATUS_CODE,
-			 io->status & NOF_STATUS_DNR ? ", do not retry" : "");
-	else
-		snprintf(buf + n, len - (size_t)n, "%s", io->detail);
-	return buf;
-}
-
-void nofi_io_put(struct nof_io *io)
-{
-	struct nof_chan *chan = io->chan;
-
-	io->next = chan->free;
-	chan->free = io;
-	chan->inflight--;
-	if (!--chan->epoch_inflight[io->is_epoch] && chan->drains)
-		nofi_io_epoch_over(chan);
-}
-
-static void complete(struct nof_io *io)
-{
-	struct nof_chan *chan = io->chan;
-	struct nof_completion c = { .error = io->error, .status = io->status,
-				    .qid = io->qid, .result = io->result, .detail = "" };
-	nof_done_fn *done = io->done;
-	void *arg = io->arg;
-	char text[640];
-
-	if (io->error)
-		c.detail = describe(io, text, sizeof(text));
-	nofi_io_put(io);
-	nofi_loop_count_done(chan->loop);
-	done(arg, &c);
-	if (chan->is_closing && !chan->inflight)
-		nofi_chan_drained(chan);
-}
-
-static void unpend(struct nof_io *io)
-{
-	struct nof_chan *chan = io->chan;
-	struct nof_io **p;
-
-	if (!io->is_pending)
-		return;
-	for (p = &chan->pend_head; *p != io; p = &(*p)->next)
-		;
-	*p = io->next;
-	if (chan->pend_tail == &io->next)
-		chan->pend_tail = p;
-	io->is_pending = false;
-}
-
-/* Where detail lies may be gone before the last piece is over. */
-static void keep_detail(struct nof_io *io)
-{
-	struct nof_chan *chan = io->chan;
-
-	if (io->status || !io->error || io->detail == chan->why.text)
-		return;
-	nofi_err_set(&chan->why, io->error, "%s", io->detail);
-	io->detail = chan->why.text;
-}
-
-static void record(struct nof_io *io, int error, uint16_t status, const char *detail)
-{
-	/* The other command of a fused pair has the reason. */
-	if (io->error && (io->status & STATUS_CODE) != STATUS_FAILED_FUSED)
-		return;
-	io->error = error;
-	io->status = status;
-	io->detail = detail;
-	/* Filled, and not sent. */
-	if (io->is_raw && io->left) {
-		if (io->first.mate)
-			nofi_piece_put(io->first.mate);
-		nofi_piece_put(&io->first);
-	}
-	/* The rest need not be tried: the request has failed. */
-	io->left = 0;
-	unpend(io);
-	if (io->pieces)
-		nofi_io_unwait(io);
-}
-
-void nofi_io_end(struct nof_io *io, int code, uint16_t status, const char *why)
-{
-	record(io, code, status, why);
-	if (io->pieces)
-		keep_detail(io);
-	else
-		complete(io);
-}
-
-void nofi_io_cancel(struct nof_io *io, int code, const char *why)
-{
-	record(io, code, 0, why);
-	keep_detail(io);
-	if (!io->pieces)
-		nofi_io_instant(io);
-}
-
-void nofi_io_instant(struct nof_io *io)
-{
-	struct nof_chan *chan = io->chan;
-
-	io->next = NULL;
-	*chan->instant_tail = io;
-	chan->instant_tail = &io->next;
-	chan->instants++;
-	nofi_loop_defer(chan->loop, &chan->defer);
-}
-
-void nofi_io_run_instant(struct nof_chan *chan, bool all)
-{
-	struct nof_io *io;
-	/* Those that callbacks add are for the next turn, so that this one ends. */
-	uint32_t n = chan->instants;
-
-	while ((all || n--) && (io = chan->instant_head)) {
-		chan->instant_head = io->next;
-		if (!io->next)
-			chan->instant_tail = &chan->instant_head;
-		chan->instants--;
-		complete(io);
-	}
 }
 
 /* ---- cutting ---- */
@@ -338,132 +190,6 @@ static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_
 		advance(io, p->length);
 }
 
-/* ---- commands that ended ---- */
-
-static struct nofi_retry_out decide(struct nofi_piece *p, const struct nofi_cpl *cpl)
-{
-	struct nof_io *io = p->io;
-	struct nof_chan *chan = io->chan;
-	struct nofi_cpath *cp = p->path;
-	bool is_dead = !cp->q || !nofi_queue_is_ready(cp->q);
-	struct nofi_retry_in in = {
-		.status = cpl->status,
-		.class = (enum nofi_io_class)p->class,
-		.is_fail_fast = chan->is_fail_fast || io->is_fail_fast || chan->is_closing ||
-				chan->is_broken || io->error,
-		.sent = p->tries,
-		.max_retries = cp->max_retries,
-		.hold_ns = cp->hold_ns,
-	};
-	struct nofi_retry_out out;
-
-	in.end = !cpl->error ? NOFI_END_STATUS : cpl->is_unsent ? NOFI_END_UNSENT :
-		 is_dead ? NOFI_END_LOST : NOFI_END_DATA;
-	if (is_dead)
-		nofi_cpath_lost(cp, cpl->error ? cpl->error : -ECONNRESET, cpl->detail);
-	if (cpl->is_unsent)
-		p->tries--;
-	in.has_other = nofi_chan_other(chan, cp);
-	memcpy(in.crdt, cp->crdt, sizeof(in.crdt));
-	out = nofi_retry_decide(&in);
-	if (out.is_ana)
-		nofi_cpath_stale(cp);
-	/* There is nothing to wait for. */
-	if (!chan->is_accepting)
-		out.what = NOFI_RETRY_COMPLETE;
-	if (out.what == NOFI_RETRY_OTHER)
-		p->avoid = cp;
-	return out;
-}
-
-static void count_retry(const struct nofi_piece *p, enum nofi_retry what)
-{
-	nofi_count(p->path->stats.retries, 1);
-	if (what == NOFI_RETRY_OTHER)
-		nofi_count(p->path->stats.failovers, 1);
-}
-
-static void fail(struct nof_io *io, const struct nofi_cpl *cpl)
-{
-	if (cpl->error)
-		record(io, cpl->error, 0, cpl->detail);
-	else
-		record(io, nof_status_errno(cpl->status), cpl->status, "");
-}
-
-/* The request may be over now. */
-static void settle(struct nof_io *io)
-{
-	struct nof_chan *chan = io->chan;
-
-	if (io->pieces) {
-		keep_detail(io);
-	} else if (!io->left) {
-		complete(io);
-	} else if (io->is_serial) {
-		nofi_io_pump(chan);
-		return;
-	}
-	if (chan->is_short)
-		nofi_io_pump(chan);
-}
-
-/* Both are sent again, or none: what becomes of the pair is decided when both have ended. */
-static void fused_ended(struct nofi_piece *p, const struct nofi_cpl *cpl)
-{
-	struct nof_io *io = p->io;
-	struct nofi_piece *a = &io->first, *b = a->mate, *k[] = { a, b };
-	struct nofi_retry_out out = { NOFI_RETRY_COMPLETE, 0, false };
-	bool is_bad = cpl->error || cpl->status;
-
-	p->verdict = (struct nofi_verdict){ NOFI_RETRY_COMPLETE, 0 };
-	if (is_bad && (cpl->status & STATUS_CODE) != STATUS_FAILED_FUSED)
-		out = decide(p, cpl);
-	p->verdict.what = out.what;
-	p->verdict.wait_ns = out.wait_ns;
-	if (is_bad && out.what == NOFI_RETRY_COMPLETE) {
-		fail(io, cpl);
-		keep_detail(io);
-	}
-	if (--io->fused_left)
-		return;
-	out.what = a->verdict.what > b->verdict.what ? a->verdict.what : b->verdict.what;
-	/* The second was only aborted because of the first: that is no failure of its own. */
-	if (out.what != NOFI_RETRY_COMPLETE &&
-	    (!io->error || (io->status & STATUS_CODE) == STATUS_FAILED_FUSED)) {
-		io->error = io->status = 0;
-		count_retry(p, out.what);
-		nofi_io_again(a, a->verdict.wait_ns > b->verdict.wait_ns ? a->verdict.wait_ns :
-			      b->verdict.wait_ns);
-		return;
-	}
-	if (!io->error && out.what != NOFI_RETRY_COMPLETE)
-		record(io, -EIO, 0, "one of two fused commands failed");
-	for (int i = 1; i >= 0; i--)
-		nofi_piece_put(k[i]);
-	settle(io);
-}
-
-static void ended_badly(struct nofi_piece *p, const struct nofi_cpl *cpl)
-{
-	struct nofi_retry_out out;
-
-	nofi_count(p->path->stats.errors, 1);
-	if (p->io->first.mate) {
-		fused_ended(p, cpl);
-		return;
-	}
-	out = decide(p, cpl);
-	if (out.what != NOFI_RETRY_COMPLETE) {
-		count_retry(p, out.what);
-		nofi_io_again(p, out.wait_ns);
-		return;
-	}
-	fail(p->io, cpl);
-	nofi_piece_put(p);
-	settle(p->io);
-}
-
 static void set_blocks(struct nofi_piece *p, uint32_t blocks, uint8_t lba_shift)
 {
 	p->cdw[2] = (p->cdw[2] & ~0xffffu) | (blocks - 1);
@@ -477,13 +203,13 @@ static uint64_t slba_of(const struct nofi_piece *p)
 }
 
 /* The first part of a piece that had to be cut again is done. False: the rest is not wanted. */
-static bool has_next_part(struct nofi_piece *p, const struct nofi_ns_ident *id)
+bool nofi_piece_next_part(struct nofi_piece *p, const struct nofi_ns_ident *id)
 {
 	uint64_t slba = slba_of(p) + (p->cdw[2] & 0xffff) + 1;
 	uint32_t more = p->more;
 
 	if (p->io->chan->is_closing && !p->io->error)
-		record(p->io, -ECANCELED, 0, "canceled: the channel was closed");
+		nofi_io_record(p->io, -ECANCELED, 0, "canceled: the channel was closed");
 	if (p->io->error)
 		return false;
 	p->cdw[0] = (uint32_t)slba;
@@ -497,40 +223,6 @@ static bool has_next_part(struct nofi_piece *p, const struct nofi_ns_ident *id)
 		cut_pi(id, p, slba);
 	nofi_io_again(p, 0);
 	return true;
-}
-
-static void on_command(void *arg, const struct nofi_cpl *cpl)
-{
-	struct nofi_piece *p = arg;
-	struct nof_io *io = p->io;
-	struct nof_chan *chan = io->chan;
-	struct nofi_cpath *cp = p->path;
-
-	nofi_count(cp->way.inflight, -1u);
-	nofi_count(cp->stats.commands, 1);
-	if (cp->is_removed && !cp->way.inflight)
-		nofi_chan_kick(chan);	/* it may go now */
-	io->result = cpl->result;
-	if (cpl->error || cpl->status) {
-		ended_badly(p, cpl);
-		return;
-	}
-	nofi_count(cp->stats.bytes, p->length);
-	__atomic_store_n(&cp->way.service_ns,
-			 nofi_policy_average(cp->way.service_ns,
-					     nofi_loop_now(chan->loop) - p->sent_ns),
-			 __ATOMIC_RELAXED);
-	if (p->fuse) {
-		fused_ended(p, cpl);
-		return;
-	}
-	if (p->more && has_next_part(p, &cp->id))
-		return;
-	nofi_piece_put(p);
-	if (!io->pieces && !io->left && !chan->is_short)
-		complete(io);
-	else
-		settle(io);
 }
 
 /* ---- commands to be sent ---- */
@@ -560,7 +252,7 @@ static void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_d
 	d->iov_skip = p->iov_off;
 	d->length = p->length;
 	d->dir = (enum nofi_dir)p->dir;
-	d->done = on_command;
+	d->done = nofi_piece_ended;
 	d->arg = p;
 	p->path = cp;
 	p->sent_ns = nofi_loop_now(cp->chan->loop);
@@ -714,7 +406,7 @@ static int send_next(struct nof_io *io)
 		return -EMSGSIZE;
 	if (nofi_queue_take(cp->q, 0, &d) < 0)
 		return -EAGAIN;
-	p = piece_get(io);
+	p = nofi_piece_get(io);
 	cut(io, &cp->id, p);
 	issue(cp, p, &d);
 	return 0;
@@ -806,7 +498,7 @@ void nofi_io_pump(struct nof_chan *chan)
 			wait_room(chan);
 			return;
 		}
-		unpend(io);
+		nofi_io_unpend(io);
 	}
 }
 
@@ -870,119 +562,4 @@ void nofi_io_submit(struct nof_io *io)
 		pend(io);
 	else if (r < 0)
 		give_up(io, r);
-}
-
-/* used: bytes of the scratch that are taken already. */
-static int fill_piece(struct nof_io *io, struct nofi_piece *p, const struct nofi_io_cmd *cmd,
-		      struct iovec *one, uint32_t *used)
-{
-	if (cmd->length && cmd->scratch &&
-	    (cmd->dir != NOFI_DIR_WRITE || cmd->length > NOFI_IO_SCRATCH - *used))
-		return nofi_fail(-EINVAL, "%s: %u bytes do not fit into a request", cmd->name,
-				 cmd->length);
-	if (cmd->length && !cmd->scratch && !cmd->iov && !cmd->buf)
-		return nofi_fail(-EINVAL, "%s: the buffer is NULL", cmd->name);
-	p->io = io;
-	p->is_raw = true;
-	p->opcode = cmd->opcode;
-	p->fuse = 0;
-	p->mate = NULL;
-	p->class = (uint8_t)cmd->class;
-	p->nsid = cmd->nsid;
-	p->cdw2 = cmd->cdw2;
-	p->cdw3 = cmd->cdw3;
-	memcpy(p->cdw, cmd->cdw, sizeof(p->cdw));
-	p->length = cmd->length;
-	p->dir = (uint8_t)(cmd->length ? cmd->dir : NOFI_DIR_NONE);
-	p->iov = cmd->iov;
-	p->iov_off = 0;
-	if (cmd->scratch || !cmd->iov) {
-		*one = (struct iovec){ cmd->buf, cmd->length };
-		p->iov = one;
-	}
-	if (cmd->length && cmd->scratch) {
-		one->iov_base = io->scratch + *used;
-		memcpy(one->iov_base, cmd->scratch, cmd->length);
-		*used += cmd->length;
-	}
-	return 0;
-}
-
-static int check_flags(const char *name, uint32_t flags)
-{
-	if (flags & ~(uint32_t)NOF_IO_FAIL_FAST)
-		return nofi_fail(-EINVAL, "%s: flags %#x are not defined for it", name,
-				 flags & ~(uint32_t)NOF_IO_FAIL_FAST);
-	return 0;
-}
-
-static void submit_raw(struct nof_io *io)
-{
-	io->is_raw = true;
-	io->opcode = io->first.opcode;
-	io->left = 1;
-	nofi_io_submit(io);
-}
-
-int nofi_io_submit_cmd(struct nof_chan *chan, const struct nofi_io_cmd *cmd, uint32_t flags,
-		       nof_done_fn *done, void *arg)
-{
-	uint32_t used = 0;
-	struct nof_io *io;
-	int r;
-
-	r = check_flags(cmd->name, flags);
-	if (r == 0)
-		r = nofi_io_get(chan, cmd->name, flags, done, arg, &io);
-	if (r < 0)
-		return r;
-	r = fill_piece(io, piece_get(io), cmd, &io->one, &used);
-	if (r < 0) {
-		nofi_piece_put(&io->first);
-		nofi_io_put(io);
-		return r;
-	}
-	submit_raw(io);
-	return 0;
-}
-
-int nofi_io_submit_fused(struct nof_chan *chan, const struct nofi_io_cmd *first,
-			 const struct nofi_io_cmd *second, uint32_t flags, nof_done_fn *done,
-			 void *arg)
-{
-	struct nofi_piece *mate;
-	uint32_t used = 0;
-	struct nof_io *io;
-	int r;
-
-	r = check_flags(first->name, flags);
-	if (r == 0)
-		r = nofi_io_get(chan, first->name, flags, done, arg, &io);
-	if (r < 0)
-		return r;
-	if (chan->npool < 2) {
-		nofi_io_put(io);
-		return nofi_fail(-EOPNOTSUPP, "%s: it takes two commands side by side, but a queue "
-				 "of this controller holds one; raise queue_size", first->name);
-	}
-	if (!chan->pieces) {
-		nofi_io_put(io);
-		return nofi_fail(-EAGAIN, "%s: all commands of this channel are in use; wait for "
-				 "a completion and try again", first->name);
-	}
-	r = fill_piece(io, piece_get(io), first, &io->one, &used);
-	mate = piece_get(io);
-	if (r == 0)
-		r = fill_piece(io, mate, second, &io->two, &used);
-	if (r < 0) {
-		nofi_piece_put(mate);
-		nofi_piece_put(&io->first);
-		nofi_io_put(io);
-		return r;
-	}
-	io->first.mate = mate;
-	io->first.fuse = FUSE_FIRST;
-	mate->fuse = FUSE_SECOND;
-	submit_raw(io);
-	return 0;
 }
