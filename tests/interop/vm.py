@@ -187,6 +187,10 @@ class VM:
         except ConnectionResetError:
             data = b''
         if not data:
+            try:
+                self.qemu.wait(10)      # how it ended belongs to the last words
+            except subprocess.TimeoutExpired:
+                pass
             raise VMError('the VM is gone' + self.last_words())
         *lines, self.pending = (self.pending + data).split(b'\n')
         for line in lines:
