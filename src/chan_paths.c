@@ -173,8 +173,12 @@ void nofi_chan_go_on(struct nof_chan *chan)
 	if (!chan->is_open) {
 		struct nofi_err err = chan->why;
 
-		if (chan->is_asked && !chan->is_accepting && !opening(chan))
+		if (!chan->is_asked || opening(chan))
+			return;
+		if (!chan->is_accepting)
 			nofi_chan_opened(chan, 0, &err);
+		else if (chan->needs_look)
+			nofi_chan_kick(chan);
 		return;
 	}
 	if (!chan->is_accepting) {

@@ -283,6 +283,18 @@ static void t_open_with_one_refused(struct rig *r)
 	close_two(r);
 }
 
+/* One path gave no queue while the other one could have, which then refused for good. */
+static void t_open_when_the_other_refuses(struct rig *r)
+{
+	open_ns(r, NULL, NULL, NULL, NULL);
+	add(r);
+	rig_fault(r, "on=connect qid=io nth=1 do=reset; on=connect qid=io nth=2 do=delay:200; "
+		  "on=resp for=connect nth=1 do=status:1/0x82/dnr");
+	assert_int_equal(rig_open_chan(r), 0);
+	is_used(r, 0);
+	close_two(r);
+}
+
 /* This process has no descriptor left for a moment: the path is used a little later. */
 static void t_no_descriptors(struct rig *r)
 {
@@ -420,6 +432,7 @@ static const struct rig_test tests[] = {
 	{ "fused_and_a_small_queue", t_fused_and_a_small_queue },
 	{ "open_and_remove", t_open_and_remove },
 	{ "open_with_one_refused", t_open_with_one_refused },
+	{ "open_when_the_other_refuses", t_open_when_the_other_refuses },
 	{ "no_descriptors", t_no_descriptors },
 	{ "late_news_early", t_late_news_of_a_queue, "early" },
 	{ "late_news_late", t_late_news_of_a_queue },
