@@ -112,6 +112,7 @@ struct nofi_cpath {
 	/* As it was told last. */
 	enum nofi_path_state state;
 	uint32_t gen;			/* association in which a queue was asked for */
+	uint32_t association;		/* in which the namespace was identified */
 	bool is_removed;		/* of the namespace: goes when nothing is in flight */
 	bool is_final;			/* does not return by itself, as far as is known here */
 	bool is_ana_stale;

@@ -341,9 +341,14 @@ static void ask_queue(struct nofi_cpath *cp)
 	cp->user.dead = on_dead;
 	cp->is_opening = true;
 	r = nofi_ctrl_queue_get(cp->path->ctrl, loop, &cp->user, &cp->err);
-	if (r == 0)
+	if (r == 0 && cp->user.ioq->generation == cp->association)
 		return;
 	cp->is_opening = false;
+	if (r == 0) {
+		/* C-4: of the next association, which is still to be looked at. It will be told. */
+		nofi_ctrl_queue_put(&cp->user);
+		return;
+	}
 	if (r == -ENOTCONN) {
 		/* Not live: it will be told, unless that is the end. */
 		cp->is_final = cp->is_final || !loss_tmo(cp);
@@ -402,6 +407,7 @@ static void copy(struct nofi_cpath *cp, const struct nofi_path *p, const struct 
 	cp->is_ana_stale = p->is_ana_stale;
 	cp->hold_ns = p->hold_ns;
 	memcpy(cp->crdt, p->crdt, sizeof(cp->crdt));
+	cp->association = p->association;
 	cp->depth = p->depth;
 	cp->max_transfer = p->max_transfer;
 	cp->max_retries = nofi_ctrl_opts(p->ctrl)->max_retries;

@@ -194,6 +194,7 @@ static void fill(struct nofi_path *p)
 {
 	struct nof_ctrl *ctrl = p->ctrl;
 
+	p->association = ctrl->generation;
 	p->hold_ns = nofi_ctrl_hold_ns(ctrl);
 	for (int i = 0; i < 3; i++)
 		p->crdt[i] = ctrl->has_acre ? (uint16_t)(ctrl->ident.crdt_ms[i] / 100) : 0;

@@ -56,6 +56,7 @@ struct nofi_path {
 	struct nofi_ns_ident id;	/* the namespace through it */
 	uint64_t hold_ns;		/* F-21 */
 	uint16_t crdt[3];		/* 0 unless we promised to obey them */
+	uint32_t association;		/* ctrl->generation in which id was found out */
 	uint32_t depth;			/* commands of an I/O queue */
 	uint32_t max_transfer;		/* bytes of a command */
 	struct nofi_err err;		/* why it is not UP */
