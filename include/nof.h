@@ -112,6 +112,14 @@ struct nof_completion {
  * nof_status_errno()). Without an answer: ECONNRESET, EPIPE, ETIMEDOUT, EPROTO
  * (the target broke the protocol), EBADMSG (a data digest did not match),
  * ECANCELED (by the caller), ENOTCONN.
+ *
+ * A command that changes something and ends without an answer, whether lost, timed out or
+ * canceled, may have been executed, may not have been, and MAY STILL BE EXECUTED by the target
+ * for as long as nof_ctrl_info.hold_ms from then on. Assume neither outcome. Who repeats such
+ * a write, or writes the same blocks by other means (another channel, another host), has to
+ * wait that long first, or the old one may come to life behind the new one and undo it; so
+ * does who releases a lock that protected them. The sentence says then that its outcome is
+ * unknown. Requests that never left this host do not say so.
  */
 NOF_API int nof_status_errno(uint16_t status);
 
@@ -285,7 +293,9 @@ struct nof_opts {
 					   first follows at once, the pauses double from 100 ms
 					   up to this, ±25 % at random; default 10000 */
 	int32_t ctrl_loss_tmo_ms;	/* since the loss: then the controller has failed;
-					   −1 = never, 0 = no attempt is made; default 600000 */
+					   −1 = never, 0 = no attempt is made; default 600000.
+					   Writes that fail so may still be executed for
+					   nof_ctrl_info.hold_ms after the loss */
 	int32_t max_reconnects;		/* attempts after one loss; default −1 = any number */
 	int32_t fast_io_fail_tmo_ms;	/* since the loss: then I/O that waits for the controller
 					   fails, while attempts go on; default −1 = never */
@@ -476,6 +486,8 @@ struct nof_ctrl_info {
 	bool has_hdr_digest;		/* in force on the admin queue */
 	bool has_data_digest;
 	bool has_volatile_cache;
+	uint32_t hold_ms;		/* the target may still execute a lost command for so long:
+					   option write_hold, 0 = it is off; see Errors */
 };
 
 /* What is known of a controller that has been live. ENOTCONN before. */
@@ -1228,13 +1240,15 @@ NOF_API int nof_chan_drain(struct nof_chan *chan, nof_done_fn *done, void *arg);
 /*
  * Gives up what waits: for a slot, for a path, to be sent again. Those requests complete
  * with ECANCELED soon (not inside this call), or when the commands of theirs that are with
- * a controller have ended, which they do by themselves. Returns how many requests.
+ * a controller have ended, which they do by themselves. Returns how many requests. What
+ * was sent before and waited to be sent again may have been executed, and may still be: see
+ * Errors; the sentence says of which this is so.
  */
 NOF_API int nof_chan_cancel(struct nof_chan *chan);
 
 /*
  * While on, all requests behave as with NOF_IO_FAIL_FAST; those that wait for a path when it is
- * switched on fail.
+ * switched on fail. Those of them that were sent before may still be executed: see Errors.
  */
 NOF_API int nof_chan_set_fail_fast(struct nof_chan *chan, bool is_on);
 
@@ -1259,7 +1273,8 @@ enum nof_io_flag {
 	NOF_IO_LBA = 1u << 3,		/* offset, and the length where no buffer is given, count
 					   logical blocks instead of bytes */
 	NOF_IO_FAIL_FAST = 1u << 4,	/* not sent again after a failure, and not kept waiting
-					   for a path */
+					   for a path; a write that fails so may still be
+					   executed, see Errors */
 	NOF_IO_ATOMIC = 1u << 5,	/* write: EMSGSIZE unless it is one command that is written
 					   all or not at all, also when power fails */
 };

@@ -85,6 +85,7 @@ struct nof_io {
 	bool is_raw;			/* first (and its mate) were filled by the submitter */
 	bool is_fail_fast;		/* NOF_IO_FAIL_FAST */
 	bool is_atomic;			/* NOF_IO_ATOMIC: is not cut */
+	bool is_unknown;		/* a command of it that changes something was lost */
 	uint8_t fused_left;		/* of two, those that have not ended */
 	bool is_epoch;			/* of the two that nof_chan_drain() tells apart */
 	const char *name;		/* for the sentence, static */

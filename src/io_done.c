@@ -31,7 +31,9 @@ static const char *describe(const struct nof_io *io, char *buf, size_t len)
 			 nof_status_string(io->status), io->status & STATUS_CODE,
 			 io->status & NOF_STATUS_DNR ? ", do not retry" : "");
 	else
-		snprintf(buf + n, len - (size_t)n, "%s", io->detail);
+		snprintf(buf + n, len - (size_t)n, "%s%s", io->detail, io->is_unknown ?
+			 "; its outcome is unknown: the target may have executed it, or still do" :
+			 "");
 	return buf;
 }
 
@@ -179,6 +181,8 @@ static struct nofi_retry_out decide(struct nofi_piece *p, const struct nofi_cpl 
 		nofi_cpath_lost(cp, cpl->error ? cpl->error : -ECONNRESET, cpl->detail);
 	if (cpl->is_unsent)
 		p->tries--;
+	if (in.end == NOFI_END_LOST && in.class != NOFI_IO_IDEMPOTENT)
+		io->is_unknown = true;
 	in.has_other = nofi_chan_other(chan, cp);
 	memcpy(in.crdt, cp->crdt, sizeof(in.crdt));
 	out = nofi_retry_decide(&in);

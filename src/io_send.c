@@ -543,7 +543,7 @@ int nofi_io_get(struct nof_chan *chan, const char *name, uint32_t flags, nof_don
 	io->error = 0;
 	io->status = 0;
 	io->is_pending = io->is_first_used = io->is_serial = io->is_raw = false;
-	io->is_atomic = false;
+	io->is_atomic = io->is_unknown = false;
 	io->is_fail_fast = is_fail_fast;
 	io->qid = 0;
 	io->result = 0;

@@ -113,6 +113,7 @@ int nof_ctrl_get_info(const struct nof_ctrl *ctrl, struct nof_ctrl_info *info)
 	i.has_hdr_digest = pp && pp->hdgst;
 	i.has_data_digest = pp && pp->ddgst;
 	i.has_volatile_cache = ctrl->ident.has_volatile_cache;
+	i.hold_ms = (uint32_t)(nofi_ctrl_hold_ns(ctrl) / NOFI_MS);
 	memcpy(info, &i, i.size < sizeof(i) ? i.size : sizeof(i));
 	return 0;
 }

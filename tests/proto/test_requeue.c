@@ -199,6 +199,41 @@ static void t_write_is_held(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/*
+ * A write without an answer may have been executed, or still be: its sentence says so, and how long
+ * to wait can be asked. What was not sent, and reads, say no such thing.
+ */
+static void t_says_unknown(struct rig *r)
+{
+	struct nof_ctrl_info info = { .size = sizeof(info) };
+	struct rig_op *w, *late, *unsent;
+	uint8_t buf[512] = { 0 };
+
+	rig_target(r, NULL, NULL);
+	open_fast(r, "write_hold=60");
+	assert_int_equal(nof_ctrl_get_info(r->ctrl, &info), 0);
+	assert_int_equal(info.hold_ms, 60000);
+	rig_fault(r, "on=write nth=1-2 do=drop; on=read do=drop");
+	w = RIG_SUBMIT(r, nof_write(r->chan, buf, sizeof(buf), 0, NOF_IO_FAIL_FAST, rig_done, op));
+	late = rig_submit_write(r, buf, sizeof(buf), 0);
+	RIG_SUBMIT(r, nof_read(r->chan, buf, sizeof(buf), 0, NOF_IO_FAIL_FAST, rig_done, op));
+	RIG_UNTIL(r, fired(r) == 3);
+	rig_control(r, "drop io");
+	assert_true(rig_finish(w) < 0);
+	assert_non_null(strstr(w->detail, "outcome is unknown"));
+	RIG_UNTIL(r, r->ops->count);
+	assert_true(r->ops->error < 0);
+	assert_null(strstr(r->ops->detail, "unknown"));
+	RIG_UNTIL(r, nof_ctrl_get_state(r->ctrl) != NOF_CTRL_LIVE);
+	unsent = rig_submit_write(r, buf, sizeof(buf), 0);
+	assert_int_equal(nof_chan_cancel(r->chan), 2);
+	assert_int_equal(rig_finish(late), -ECANCELED);
+	assert_non_null(strstr(late->detail, "outcome is unknown"));
+	assert_int_equal(rig_finish(unsent), -ECANCELED);
+	assert_null(strstr(unsent->detail, "unknown"));
+	rig_close(r);
+}
+
 /* By default the hold follows from the keep alive time. */
 static void t_hold_follows_kato(struct rig *r)
 {
@@ -550,6 +585,7 @@ static const struct rig_test tests[] = {
 	{ "t22_reads_reset", t_read_after_loss, "on=read nth=3 do=reset" },
 	{ "t22_reads_dropped", t_read_after_loss, "on=read nth=5 do=drop; on=read nth=6 do=reset" },
 	{ "t22_reads_term", t_read_after_loss, "on=read nth=10 do=term:1:0" },
+	{ "f21_says_unknown", t_says_unknown },
 	{ "f21_write_is_held", t_write_is_held },
 	{ "f21_hold_follows_kato", t_hold_follows_kato },
 	{ "f21_hold_off", t_hold_off },
