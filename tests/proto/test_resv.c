@@ -30,18 +30,24 @@ static void on_event(void *arg, const struct nof_event *ev)
 		nof_loop_stop(h->rig->loop);
 }
 
+static void host_opts(struct rig *r, unsigned id, struct nof_opts *o)
+{
+	char nqn[128];
+
+	rig_opts(r, NULL, o);
+	snprintf(nqn, sizeof(nqn), "nqn.2014-08.org.nvmexpress:uuid:01234567-89ab-4cde-8f01-"
+		 "2345678900%02x", id);
+	assert_int_equal(nof_opts_set(o, "hostnqn", nqn), 0);
+}
+
 static void open_host(struct rig *r, struct host *h, unsigned id)
 {
 	struct nof_opts o;
-	char nqn[128];
 
 	memset(h, 0, sizeof(*h));
 	h->rig = r;
 	rig_loop(r);
-	rig_opts(r, NULL, &o);
-	snprintf(nqn, sizeof(nqn), "nqn.2014-08.org.nvmexpress:uuid:01234567-89ab-4cde-8f01-"
-		 "2345678900%02x", id);
-	assert_int_equal(nof_opts_set(&o, "hostnqn", nqn), 0);
+	host_opts(r, id, &o);
 	assert_int_equal(nof_ctrl_new(r->loop, &o, on_event, h, &h->ctrl), 0);
 	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ctrl_connect(h->ctrl, rig_done, op))), 0);
 	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ns_open(h->ctrl, NULL, &h->ns, rig_done,
@@ -250,6 +256,54 @@ static void t_refusals(struct rig *r)
 	close_host(&a);
 }
 
+/*
+ * P-4: who has registered is a host, not a controller. What it did by one path holds for all of
+ * them, and goes on when the path goes; another host is refused by all of them.
+ */
+static void t_holds_for_all_paths(struct rig *r)
+{
+	uint16_t port1, port2;
+	struct nof_path_info p[2];
+	struct nof_ctrl *second;
+	struct host a, b;
+	struct nof_opts o;
+	const char *port;
+
+	rig_target(r, NULL, NULL);
+	port1 = r->port;
+	open_host(r, &a, 1);
+	assert_int_equal(reg(&a, NOF_RESV_REGISTER, 0, KEY_A, 0), 0);
+	assert_int_equal(acquire(&a, NOF_RESV_ACQUIRE, NOF_RESV_EXCLUSIVE_ACCESS, KEY_A, 0), 0);
+	port = strstr(rig_control(r, "listen 127.0.0.1:0"), " port=");
+	assert_non_null(port);
+	port2 = (uint16_t)atoi(port + 6);
+	assert_string_equal(rig_control(r, "%s", ""), "ok");
+	/* The same host by the other port, without registering there. */
+	r->port = port2;
+	host_opts(r, 1, &o);
+	assert_int_equal(nof_ctrl_new(r->loop, &o, NULL, NULL, &second), 0);
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ctrl_connect(second, rig_done, op))), 0);
+	assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_ns_add_path(a.ns, second, rig_done, op))), 0);
+	open_host(r, &b, 2);
+	r->port = port1;
+	assert_int_equal(do_write(&b), -EBADE);
+	assert_int_equal(nof_ns_pin_path(a.ns, second), 0);
+	do
+		assert_int_equal(do_write(&a), 0);
+	while (p[0].size = sizeof(p[0]), nof_ns_get_paths(a.ns, p, 2) == 2 && !p[1].commands);
+	assert_int_equal(nof_ns_pin_path(a.ns, NULL), 0);
+	assert_string_equal(rig_control(r, "unlisten 1"), "ok");
+	RIG_UNTIL(r, nof_ctrl_get_state(a.ctrl) == NOF_CTRL_FAILED);
+	assert_int_equal(do_write(&a), 0);
+	assert_int_equal(do_write(&b), -EBADE);
+	assert_int_equal(do_read(&b), -EBADE);
+	assert_int_equal(release(&a, NOF_RESV_RELEASE, NOF_RESV_EXCLUSIVE_ACCESS, KEY_A), 0);
+	assert_int_equal(do_write(&b), 0);
+	close_host(&b);
+	close_host(&a);
+	nof_ctrl_free(second);
+}
+
 /* Reports that cannot be: the caller's places are as they were. */
 static void t_hostile_report(struct rig *r)
 {
@@ -282,6 +336,7 @@ int main(void)
 		{ "keys", t_keys },
 		{ "notifications", t_notifications },
 		{ "refusals", t_refusals },
+		{ "p4_holds_for_all_paths", t_holds_for_all_paths },
 		{ "hostile_type", t_hostile_report,
 		  "on=c2hdata for=resvreport do=set:data8[4]=9" },
 		{ "hostile_holder_of_nothing", t_hostile_report,
