@@ -303,6 +303,33 @@ static void t_many_groups(struct rig *r)
 	close_two(r);
 }
 
+/*
+ * The log has changed each time that it was read: given up after six times, with what is known;
+ * neither the controller nor I/O suffers, and the next change is heard of.
+ */
+static void t_always_changes(struct rig *r)
+{
+	char options[8192] = "--ana=on", buf[4096];
+	size_t n = strlen(options);
+
+	for (int i = 1; i <= 150; i++)
+		n += (size_t)snprintf(options + n, sizeof(options) - n,
+				      " --ns=mem:64k,nsid=%d,anagrp=%d", i, i);
+	open_two(r, options, NULL, "ns=150");
+	/* Two pieces, and the header again: that is another one. */
+	rig_fault(r, "on=c2hdata for=log lid=0xc every=3 do=set:data64[0]+=1");
+	assert_string_equal(rig_control(r, "ana 1 150 non-optimized"), "ok");
+	RIG_UNTIL(r, rig_stat(r, "faults_fired") == 6);
+	assert_int_equal(rig_read(r, buf, sizeof(buf), 0, 0), 0);
+	assert_int_equal(look(r, 0)->ana, NOF_ANA_OPTIMIZED);
+	rig_control(r, "clear");
+	assert_string_equal(rig_control(r, "ana 1 7 non-optimized"), "ok");
+	wait_ana(r, 0, NOF_ANA_NON_OPTIMIZED);
+	assert_int_equal(b.resets, 0);
+	assert_int_equal(nof_ctrl_get_state(r->ctrl), NOF_CTRL_LIVE);
+	close_two(r);
+}
+
 static const struct rig_test tests[] = {
 	{ "optimized_first", t_optimized_first },
 	{ "f12_answer_inaccessible", t_answers, "inaccessible" },
@@ -319,6 +346,7 @@ static const struct rig_test tests[] = {
 	{ "hostile_nsids", t_hostile_log, "set:data32[20]=0x40000001" },
 	{ "log_refused", t_log_refused },
 	{ "many_groups", t_many_groups },
+	{ "always_changes", t_always_changes },
 };
 
 int main(void)

@@ -269,6 +269,40 @@ static void t_open_and_remove(struct rig *r)
 	close_two(r);
 }
 
+/* A controller with one queue: it is free for the path that comes back, whoever shares it. */
+static void t_one_queue(struct rig *r)
+{
+	struct nof_chan *more[2] = { NULL };
+	int n = r->arg ? 2 : 0;
+	static uint8_t buf[32][512];
+
+	open_two(r, NULL, NULL, "nr_io_queues=1", "nr_io_queues=1");
+	for (int i = 0; i < n; i++)
+		assert_int_equal(rig_finish(RIG_SUBMIT(r, nof_chan_open(r->ns, r->loop, &more[i],
+									rig_done, op))), 0);
+	is_used(r, 1);
+	for (int k = 0; k < 10; k++) {
+		for (int i = 0; i < 32; i++)
+			rig_submit_read(r, buf[i], 512, 0);
+		for (int i = 0; i < n; i++)
+			RIG_SUBMIT(r, nof_read(more[i], buf[0], 512, 0, 0, rig_done, op));
+		if (k & 1)
+			rig_turn(r, 1);
+		assert_int_equal(nof_ns_remove_path(r->ns, b.ctrl), 0);
+		if (k & 2)
+			rig_turn(r, 1);
+		add(r);
+		rig_finish_all(r);
+		is_used(r, 1);
+	}
+	for (struct rig_op *o = r->ops; o; o = o->next)
+		if (o->error)
+			fail_msg("%s", o->detail);
+	for (int i = 0; i < n; i++)
+		nof_chan_close(more[i]);
+	close_two(r);
+}
+
 /* One of two paths gives no queue at first: the channel opens with the other, and gets both. */
 static void t_open_with_one_refused(struct rig *r)
 {
@@ -431,6 +465,8 @@ static const struct rig_test tests[] = {
 	{ "retries_end", t_retries_end },
 	{ "fused_and_a_small_queue", t_fused_and_a_small_queue },
 	{ "open_and_remove", t_open_and_remove },
+	{ "one_queue", t_one_queue, NULL },
+	{ "one_queue_shared", t_one_queue, "" },
 	{ "open_with_one_refused", t_open_with_one_refused },
 	{ "open_when_the_other_refuses", t_open_when_the_other_refuses },
 	{ "no_descriptors", t_no_descriptors },
