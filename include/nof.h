@@ -440,7 +440,9 @@ NOF_API void nof_ctrl_free(struct nof_ctrl *ctrl);
  * Gives the association up and makes a new one, as after a loss: what is in flight
  * ends with a transport error or is repeated, as the options say. done is called when
  * the controller is live again or has failed. Of a controller that is recovering
- * already, it waits for that. One attempt is made even when ctrl_loss_tmo is 0.
+ * already, it waits for that. One attempt is made even when ctrl_loss_tmo is 0. Writes that
+ * were under way are held as after any loss (hold_ms), since no target can be relied upon to have
+ * ended them: drain the channels first, and none is.
  * ENOTCONN unless the controller is live or recovering.
  */
 NOF_API int nof_ctrl_reset(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg);
