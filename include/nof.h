@@ -1222,6 +1222,10 @@ NOF_API int nof_chan_open_sync(struct nof_ns *ns, struct nof_loop *loop, struct 
  * has been sent runs to its end (its buffers are still in use): this waits for it,
  * or, called inside a callback, returns at once and the rest completes later, as
  * it would have; the handle is gone in every case. NULL is accepted.
+ *
+ * Where the target has the Disconnect command, an idle queue on the controller's loop says
+ * it and ends in turns that follow, within a second; nof_ctrl_disconnect() and
+ * nof_ctrl_free() end it at once. Whoever wants the target to hear it runs the loop a while.
  */
 NOF_API void nof_chan_close(struct nof_chan *chan);
 

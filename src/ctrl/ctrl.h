@@ -57,6 +57,7 @@ struct nofi_ioq {
 	/* The rest is private to ioq.c. */
 	uint8_t state;			/* enum ioq_state; loop's thread */
 	bool is_linked;			/* in ctrl->ioqs, holds its qid; under ctrl->lock */
+	bool is_leaving;		/* Disconnect is under way; under ctrl->lock */
 	uint32_t refs;			/* one while it has users, one per message on its way;
 					   under ctrl->lock */
 	uint32_t nusers;		/* attached users; written under ctrl->lock */
@@ -93,8 +94,9 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 
 /*
  * Lets go of it: the last user closes the connection (what was still in flight
- * completes with −ECANCELED before this returns) and frees the queue id. On
- * loop's thread, or while that is at rest. Harmless when u holds nothing.
+ * completes with −ECANCELED before this returns) and frees the queue id; an idle
+ * one may say Disconnect first, in turns to come. On loop's thread, or while that is
+ * at rest. Harmless when u holds nothing.
  */
 void nofi_ctrl_queue_put(struct nofi_ioq_user *u);
 

@@ -105,6 +105,7 @@ int nofi_ident_ctrl(const uint8_t page[NOFI_PAGE], const struct nofi_ident_ctx *
 	o.aerl = id.aerl;
 	o.dctype = id.dctype;
 	o.acl = id.acl;
+	o.has_disconnect = le16toh(id.ofcs) & NVME_CTRL_OFCS_DISCONNECT;
 	o.has_tbkas = le32toh(id.ctratt) & CTRATT_TBKAS;
 	o.cqt_ms = nofi_get16(page + CQT_OFFSET);
 	o.crdt_ms[0] = le16toh(id.crdt1) * 100u;

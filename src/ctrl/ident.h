@@ -48,6 +48,7 @@ struct nofi_ctrl_ident {
 	uint8_t dctype;			/* of a discovery controller: 1 direct, 2 central (CDC) */
 	uint8_t aerl;			/* 0's based: outstanding AERs allowed */
 	uint8_t acl;			/* 0's based: outstanding Aborts allowed */
+	bool has_disconnect;		/* OFCS b0: Disconnect on I/O queues */
 	bool has_tbkas;			/* CTRATT b6: every command counts as keep alive */
 	uint16_t cqt_ms;		/* until a controller without keep alive has stopped */
 	uint32_t crdt_ms[3];		/* retry delays that CRD 1..3 of a status name, 0 = none */

@@ -2,8 +2,8 @@
 /*
  * I/O queues: one connection each, on the loop of the channel that asked.
  *
- *	CONNECTING ─► FABRICS (Connect sent) ─► READY ─► DEAD
- *	     └──────────────┴─────────────────────────────┘
+ *	CONNECTING ─► FABRICS (Connect sent) ─► READY ─► [LEAVING ─►] DEAD
+ *	     └──────────────┴─────────────────────────────────────────┘
  *
  * Threads. An ioq belongs to its loop's thread. Under ctrl->lock are: the list of
  * ioqs (which is the set of queue ids in use), references and numbers of users.
@@ -16,16 +16,18 @@
  * the loops of other threads close when they come to it, count no more (generation).
  *
  * A message owns a reference to the ioq until it ran; the ioq owns one to the
- * controller.
+ * controller. The one of its users is handed on to LEAVING.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <nvme/types.h>
+
 #include "ctrl/internal.h"
 
-enum ioq_state { IOQ_CONNECTING, IOQ_FABRICS, IOQ_READY, IOQ_DEAD };
-enum { GRACE_MAX_MS = 5000 };
+enum ioq_state { IOQ_CONNECTING, IOQ_FABRICS, IOQ_READY, IOQ_LEAVING, IOQ_DEAD };
+enum { GRACE_MAX_MS = 5000, LEAVE_MAX_MS = 1000 };
 enum ioq_told { TOLD_NOTHING, TOLD_READY, TOLD_END };
 
 void nofi_ioq_put(struct nofi_ioq *ioq)
@@ -313,26 +315,99 @@ static void ioq_event(void *arg, enum nofi_queue_event ev, const struct nofi_err
 		ioq_died(ioq, err);
 }
 
+/* ---- leaving ---- */
+
+/*
+ * Disconnect (F-8), where it can be waited for: the one who closes a channel does not wait,
+ * so the queue lives on without a user, until the answer or the deadline. That is sound on
+ * the controller's own loop only, which is driven for as long as the controller is there,
+ * and whose thread ends the controller. Another loop may never turn again after its last
+ * channel, and may be freed before the controller: there, as for a queue that is not idle,
+ * closing the connection is the end, which is always allowed.
+ */
+static bool may_leave(const struct nofi_ioq *ioq)
+{
+	const struct nof_ctrl *ctrl = ioq->ctrl;
+
+	return ioq->loop == ctrl->loop && ioq->state == IOQ_READY && !ctrl->is_freed &&
+	       ctrl->state == NOF_CTRL_LIVE && ioq->generation == ctrl->generation &&
+	       ctrl->ident.has_disconnect && nofi_queue_is_ready(ioq->q) &&
+	       nofi_queue_is_idle(ioq->q);
+}
+
+/* The last of it, with the reference of its users. */
+static void end_ioq(struct nofi_ioq *ioq)
+{
+	struct nofi_queue *q = ioq->q;
+
+	pthread_mutex_lock(&ioq->ctrl->lock);
+	unlink_locked(ioq);
+	pthread_mutex_unlock(&ioq->ctrl->lock);
+	nofi_loop_undefer(ioq->loop, &ioq->tell);
+	nofi_timer_disarm(ioq->loop, &ioq->again);
+	ioq->state = IOQ_DEAD;
+	ioq->q = NULL;
+	nofi_queue_free(q);
+	nofi_ioq_put(ioq);
+}
+
+/* However it ended: the connection is closed, and its death concerns nobody any more. */
+static void leave_done(void *arg, const struct nofi_cpl *cpl)
+{
+	struct nofi_ioq *ioq = arg;
+
+	nofi_log(ioq->loop, NOF_LOG_DEBUG, "Disconnect of I/O queue %u: %s", ioq->qid,
+		 cpl->error ? cpl->detail : nof_status_string(cpl->status));
+	end_ioq(ioq);
+}
+
+static bool leave(struct nofi_ioq *ioq)
+{
+	const struct nof_opts *o = &ioq->ctrl->opts;
+	struct nofi_cmd_desc d;
+
+	if (!may_leave(ioq) || nofi_queue_take(ioq->q, NOFI_CMD_FABRICS, &d) < 0)
+		return false;
+	ioq->state = IOQ_LEAVING;
+	pthread_mutex_lock(&ioq->ctrl->lock);
+	ioq->is_leaving = true;
+	pthread_mutex_unlock(&ioq->ctrl->lock);
+	nofi_queue_set_grace(ioq->q, 0, NULL);
+	d.sqe[0] = nvme_admin_fabrics;
+	d.sqe[4] = nvme_fabrics_type_disconnect;
+	d.timeout_ns = (o->admin_timeout_ms < LEAVE_MAX_MS ? o->admin_timeout_ms : LEAVE_MAX_MS) *
+		       NOFI_MS;
+	d.done = leave_done;
+	d.arg = ioq;
+	nofi_queue_send(ioq->q, &d);
+	return true;
+}
+
 /* ---- get and put ---- */
 
-static bool is_qid_used(const struct nof_ctrl *ctrl, uint16_t qid)
+static bool is_qid_used(const struct nof_ctrl *ctrl, uint16_t qid, bool or_leaving)
 {
 	const struct nofi_ioq *ioq;
 
 	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
-		if (ioq->qid == qid && ioq->generation == ctrl->generation)
+		if (ioq->qid == qid && ioq->generation == ctrl->generation &&
+		    (or_leaving || !ioq->is_leaving))
 			return true;
 	return false;
 }
 
+/*
+ * Rather one that nobody holds than one that is being given back. With the latter, Connect
+ * is sent again for as long as Disconnect may take: see ask_again().
+ */
 static uint16_t free_qid(const struct nof_ctrl *ctrl)
 {
 	uint32_t n = ctrl->nr_io_queues;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < 2 * n; i++) {
 		uint16_t qid = (uint16_t)((ctrl->last_qid + i) % n + 1);
 
-		if (!is_qid_used(ctrl, qid))
+		if (!is_qid_used(ctrl, qid, i < n))
 			return qid;
 	}
 	return 0;
@@ -343,7 +418,7 @@ static struct nofi_ioq *least_loaded(const struct nof_ctrl *ctrl, const struct n
 	struct nofi_ioq *ioq, *best = NULL;
 
 	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
-		if (ioq->loop == loop && ioq->state != IOQ_DEAD && !ioq->is_kill_posted &&
+		if (ioq->loop == loop && ioq->state < IOQ_LEAVING && !ioq->is_kill_posted &&
 		    ioq->generation == ctrl->generation && (!best || ioq->nusers < best->nusers))
 			best = ioq;
 	return best;
@@ -450,7 +525,6 @@ void nofi_ctrl_queue_put(struct nofi_ioq_user *u)
 {
 	struct nofi_ioq *ioq = u->ioq;
 	struct nofi_ioq_user **p;
-	struct nofi_queue *q;
 	uint32_t left;
 
 	if (!ioq)
@@ -462,16 +536,7 @@ void nofi_ctrl_queue_put(struct nofi_ioq_user *u)
 	u->next = NULL;
 	pthread_mutex_lock(&ioq->ctrl->lock);
 	left = --ioq->nusers;
-	if (!left)
-		unlink_locked(ioq);
 	pthread_mutex_unlock(&ioq->ctrl->lock);
-	if (left)
-		return;
-	nofi_loop_undefer(ioq->loop, &ioq->tell);
-	nofi_timer_disarm(ioq->loop, &ioq->again);
-	ioq->state = IOQ_DEAD;
-	q = ioq->q;
-	ioq->q = NULL;
-	nofi_queue_free(q);
-	nofi_ioq_put(ioq);
+	if (!left && !leave(ioq))
+		end_ioq(ioq);
 }

@@ -645,6 +645,11 @@ uint32_t nofi_queue_room(const struct nofi_queue *q)
 	return nofi_machine_room(&q->m);
 }
 
+bool nofi_queue_is_idle(const struct nofi_queue *q)
+{
+	return q->m.free_count == q->m.slots;
+}
+
 void nofi_queue_wait_room(struct nofi_queue *q, struct nofi_waiter *w)
 {
 	if (w->is_queued || q->state == QUEUE_DEAD)

@@ -109,6 +109,9 @@ void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d);
 /* Free command slots now. */
 uint32_t nofi_queue_room(const struct nofi_queue *q);
 
+/* No command is queued, or on the wire, or completing. */
+bool nofi_queue_is_idle(const struct nofi_queue *q);
+
 /* Tells, once, when a slot is free (never inside take/send; not when the queue dies). FIFO. */
 struct nofi_waiter {
 	struct nofi_waiter *next;
