@@ -64,6 +64,8 @@ static void indent(struct json *j)
 {
 	unsigned int i;
 
+	if (j->is_line)
+		return;
 	fputc('\n', j->out);
 	for (i = 0; i < j->depth; i++)
 		fputs("  ", j->out);
@@ -73,7 +75,7 @@ static void indent(struct json *j)
 static void lead(struct json *j, const char *key)
 {
 	if (j->has_item)
-		fputc(',', j->out);
+		fputs(j->is_line && j->depth ? ", " : ",", j->out);
 	if (j->depth)
 		indent(j);
 	if (key) {

@@ -13,6 +13,7 @@
 struct json {
 	FILE *out;
 	unsigned int depth;
+	bool is_line; /* set after json_init(): the whole document on one line */
 	bool has_item; /* something stands before in the innermost object or array */
 };
 

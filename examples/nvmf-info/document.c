@@ -137,7 +137,7 @@ void json_space(struct json *j, const char *subnqn, const struct space *space)
 	json_object_end(j);
 }
 
-static void json_service(struct json *j, const struct nof_discovery_service *s)
+void json_service(struct json *j, const struct nof_discovery_service *s)
 {
 	json_object(j, NULL);
 	json_string(j, "traddr", s->traddr);
@@ -152,6 +152,27 @@ static void json_service(struct json *j, const struct nof_discovery_service *s)
 	json_object_end(j);
 }
 
+void json_entry(struct json *j, const struct nof_discovery_entry *e)
+{
+	json_object(j, NULL);
+	json_string(j, "type", entry_type(e));
+	json_string(j, "transport", transport_name(e->trtype));
+	json_string(j, "adrfam",
+		    e->adrfam == 1 ? "ipv4" :
+		    e->adrfam == 2 ? "ipv6" :
+				     "other");
+	json_string(j, "traddr", e->traddr);
+	json_string(j, "trsvcid", e->trsvcid);
+	json_string(j, "subnqn", e->subnqn);
+	json_u64(j, "portid", e->portid);
+	json_u64(j, "cntlid", e->cntlid);
+	json_bool(j, "tls", e->sectype == 2);
+	json_u64(j, "treq", e->treq);
+	json_u64(j, "eflags", e->eflags);
+	json_u64(j, "service", e->service);
+	json_object_end(j);
+}
+
 static void json_discovery(struct json *j, const struct nof_discovery_log *log)
 {
 	size_t i;
@@ -160,27 +181,8 @@ static void json_discovery(struct json *j, const struct nof_discovery_log *log)
 	json_u64(j, "genctr", log->genctr);
 	json_u64(j, "total", log->total);
 	json_array(j, "entries");
-	for (i = 0; i < log->count; i++) {
-		const struct nof_discovery_entry *e = &log->entries[i];
-
-		json_object(j, NULL);
-		json_string(j, "type", entry_type(e));
-		json_string(j, "transport", transport_name(e->trtype));
-		json_string(j, "adrfam",
-			    e->adrfam == 1 ? "ipv4" :
-			    e->adrfam == 2 ? "ipv6" :
-					     "other");
-		json_string(j, "traddr", e->traddr);
-		json_string(j, "trsvcid", e->trsvcid);
-		json_string(j, "subnqn", e->subnqn);
-		json_u64(j, "portid", e->portid);
-		json_u64(j, "cntlid", e->cntlid);
-		json_bool(j, "tls", e->sectype == 2);
-		json_u64(j, "treq", e->treq);
-		json_u64(j, "eflags", e->eflags);
-		json_u64(j, "service", e->service);
-		json_object_end(j);
-	}
+	for (i = 0; i < log->count; i++)
+		json_entry(j, &log->entries[i]);
 	json_array_end(j);
 	json_array(j, "services");
 	for (i = 0; i < log->nservices; i++)

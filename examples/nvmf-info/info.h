@@ -9,6 +9,7 @@
  *	ask.c       --can and --is: one question, answered by the exit code
  *	doctor.c    --doctor: is it MPTCP, why not, what to change
  *	fabric.c    --connect-all: all controllers, and which lead to the same namespaces
+ *	follow.c    --follow: a discovery log and its changes
  *	names.c     names of features, types and identifiers
  */
 #ifndef INFO_H
@@ -25,7 +26,8 @@
 #define INFO_MAX_PATHS 64 /* of a namespace that are shown */
 #define INFO_NO 3 /* exit code: the answer to --can or --is is no */
 
-enum what { SHOW_ALL, SHOW_LIST, SHOW_SIZE, SHOW_PATHS, SHOW_ANSWER, SHOW_DOCTOR, SHOW_FABRIC };
+enum what { SHOW_ALL, SHOW_LIST, SHOW_SIZE, SHOW_PATHS, SHOW_ANSWER, SHOW_DOCTOR, SHOW_FABRIC,
+	    SHOW_CHANGES };
 
 struct question;
 
@@ -69,9 +71,12 @@ const char *transport_name(uint8_t trtype);
 void print_text(const struct info *info);
 void print_transport(const struct nof_transport *t);
 void print_space(const struct space *space);
+void print_entry(const struct nof_discovery_entry *e);
 
 /* document.c: false when it could not be written. */
 bool print_json(const struct info *info);
+void json_entry(struct json *j, const struct nof_discovery_entry *e);
+void json_service(struct json *j, const struct nof_discovery_service *s);
 void json_transport(struct json *j, const struct nof_transport *t);
 /* subnqn is NULL where it is clear. */
 void json_space(struct json *j, const char *subnqn, const struct space *space);
@@ -88,6 +93,9 @@ int doctor(const struct info *info);
 
 /* fabric.c: an exit code. */
 int fabric(char **uris, size_t count, bool wants_json);
+
+/* follow.c: until a signal; an exit code. */
+int follow(const char *uri, bool wants_json);
 
 /* main.c: the defaults of the options of a URI. */
 void info_opts(struct nof_opts *opts);

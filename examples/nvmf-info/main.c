@@ -11,6 +11,7 @@ static const char usage[] =
 	"usage: nvmf-info [--json] [--list | --size | --paths | --can=CAP | --is=PROP |\n"
 	"                 --doctor] URI\n"
 	"       nvmf-info [--json] --connect-all URI...\n"
+	"       nvmf-info [--json] --follow URI\n"
 	"  --json      one JSON document on standard output\n"
 	"  --list      one line for each namespace, or each entry of a discovery log: its URI\n"
 	"  --size      only the size of the namespace, in bytes\n"
@@ -18,6 +19,8 @@ static const char usage[] =
 	"  --doctor    is it MPTCP, why not, and what to change\n"
 	"  --connect-all  connect to all that the URIs name or that their discovery logs list,\n"
 	"              and show which controllers are paths of the same namespace\n"
+	"  --follow    the discovery log, then each change of it, until SIGINT or SIGTERM;\n"
+	"              with --json, a document on a line for each\n"
 	"  --help, --version\n";
 
 static const char usage_end[] =
@@ -218,6 +221,7 @@ int main(int argc, char **argv)
 		{ "is", required_argument, NULL, 'i' },
 		{ "doctor", no_argument, NULL, 'd' },
 		{ "connect-all", no_argument, NULL, 'a' },
+		{ "follow", no_argument, NULL, 'f' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
 		{ COMPLETE_OPTION, no_argument, NULL, 'b' },
@@ -242,6 +246,7 @@ int main(int argc, char **argv)
 		case 'p': what = SHOW_PATHS; break;
 		case 'd': what = SHOW_DOCTOR; break;
 		case 'a': what = SHOW_FABRIC; break;
+		case 'f': what = SHOW_CHANGES; break;
 		case 'c':
 		case 'i':
 			what = SHOW_ANSWER;
@@ -261,8 +266,8 @@ int main(int argc, char **argv)
 		}
 		if (info.what != SHOW_ALL)
 			return tool_error(TOOL_USAGE, "only one of --list, --size, --paths, --can, "
-						      "--is, --doctor and --connect-all can be "
-						      "asked for at a time.");
+						      "--is, --doctor, --connect-all and "
+						      "--follow can be asked for at a time.");
 		info.what = what;
 	}
 	if (info.what == SHOW_FABRIC && optind < argc)
@@ -270,5 +275,7 @@ int main(int argc, char **argv)
 	if (argc - optind != 1)
 		return tool_error(TOOL_USAGE, "exactly one URI such as nvme+tcp://HOST is wanted; "
 					      "--help lists the options.");
+	if (info.what == SHOW_CHANGES)
+		return end_output(follow(argv[optind], info.json));
 	return end_output(run(&info, argv[optind]));
 }

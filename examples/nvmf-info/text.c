@@ -21,7 +21,7 @@ void print_transport(const struct nof_transport *t)
 		       t->subflows[i].rtt_us, t->subflows[i].retransmits);
 }
 
-static void print_entry(const struct nof_discovery_entry *e)
+void print_entry(const struct nof_discovery_entry *e)
 {
 	if (e->trtype == 3 && e->adrfam == 2)
 		printf("%-10s nvme+tcp://[%s]:%s/%s\n", entry_type(e), e->traddr, e->trsvcid,

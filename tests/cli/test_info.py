@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """nvmf-info: exit codes of questions, lists, discovery, documents. Usage:
 test_info.py PATH/nvmf-target TOOLS_FOLDER. Output is TAP."""
+import json
 import os
 import re
+import signal
 import subprocess
+import threading
 
-from clitest import (NQN, VARIANTS, Running, eq, fails, main, run, run_json, test, tool, uri,
-                     wants)
+from clitest import (DEADLINE, NQN, VARIANTS, Running, eq, fails, main, run, run_json, test, tool,
+                     uri, wants)
 
 INFO = "nvmf-info"
 DISCOVERY = "nqn.2014-08.org.nvmexpress.discovery"
@@ -170,6 +173,95 @@ def referrals_are_followed_and_dead_ones_named():
         wants(text, f"127.0.0.1:{u.addr[1]}/{other}", "refused", "service    ")
         r = run_json(INFO, "--connect-all", base)
         eq({n["subnqn"] for n in r["namespaces"]}, {NQN, other})
+
+
+class Follow:
+    """nvmf-info --follow for one with-block; a signal must end it with success."""
+
+    def __init__(self, *args, sig=signal.SIGINT):
+        self.args, self.sig = args, sig
+
+    def __enter__(self):
+        self.p = subprocess.Popen([tool(INFO), "--follow", *self.args], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.watchdog = threading.Timer(DEADLINE, self.p.kill)
+        self.watchdog.start()
+        return self
+
+    def line(self):
+        return self.p.stdout.readline()
+
+    def __exit__(self, kind, value, tb):
+        self.watchdog.cancel()
+        if kind is not None:
+            self.p.kill()
+        self.p.send_signal(self.sig)
+        out, err = self.p.communicate(timeout=DEADLINE)
+        if kind is None:
+            eq((self.p.returncode, out, err), (0, "", ""))
+
+
+@test
+def changes_of_the_log_are_followed():
+    other = "nqn.2024-01.org.example:a"
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        with Running("--ns=mem:4M") as t:
+            base = f"nvme+tcp://127.0.0.1:{t.addr[1]}"
+            with Follow(base, sig=sig) as f:
+                eq(f.line(), f"+ subsystem  {base}/{NQN}\n")
+                t.control(f"discovery-add traddr=192.0.2.7 trsvcid=4420 nqn={other}")
+                eq(f.line(), f"+ subsystem  nvme+tcp://192.0.2.7:4420/{other}\n")
+                t.control("discovery-clear")
+                eq(f.line(), f"- subsystem  nvme+tcp://192.0.2.7:4420/{other}\n")
+
+
+@test
+def changes_as_documents():
+    other = "nqn.2024-01.org.example:a"
+    with Running("--ns=mem:4M") as t:
+        base = f"nvme+tcp://127.0.0.1:{t.addr[1]}"
+        with Follow("--json", base) as f:
+            r = json.loads(f.line())
+            eq([e["subnqn"] for e in r["added"] if e["type"] == "subsystem"], [NQN])
+            eq((r["removed"], [s["error"] for s in r["services"]]), ([], [0]))
+            eq(r["count"], len(r["added"]))
+            t.control(f"discovery-add traddr=192.0.2.7 trsvcid=4420 nqn={other}")
+            s = json.loads(f.line())
+            eq([e["traddr"] for e in s["added"]], ["192.0.2.7"])
+            eq((s["removed"], s["count"]), ([], r["count"] + 1))
+            t.control("discovery-clear")
+            s = json.loads(f.line())
+            eq((s["added"], [e["traddr"] for e in s["removed"]]), ([], ["192.0.2.7"]))
+
+
+@test
+def what_cannot_be_followed():
+    wants(run(INFO, "--follow", "nvme+tcp://127.0.0.1:1", rc=1).stderr, "refused")
+    run(INFO, "--follow", rc=2)
+    run(INFO, "--follow", "--list", "nvme+tcp://127.0.0.1:1", rc=2)
+    run(INFO, "--follow", "nvme+tcp://127.0.0.1:1?nonsense=1", rc=2)
+    with Running("--ns=mem:4M") as t:
+        wants(run(INFO, "--follow", uri(t), rc=1).stderr, "discovery")
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "wb") as full:
+                wants(fails(INFO, "--follow", f"nvme+tcp://127.0.0.1:{t.addr[1]}", stdout=full),
+                      "No space")
+
+
+@test
+def a_service_that_is_lost_and_comes_back():
+    with Running("--ns=mem:4M") as t:
+        port = t.addr[1]
+        base = f"nvme+tcp://127.0.0.1:{port}"
+        with Follow(base) as f:
+            f.line()
+            t.control("fault on=connect do=status:1/0x81")
+            t.control("drop admin")
+            wants(f.line(), f"! service    127.0.0.1 port {port}: ")
+            t.control("clear")
+            # Each other reason is told, until it is over.
+            while (line := f.line()) != f"! service    127.0.0.1 port {port}: answers again\n":
+                wants(line, f"! service    127.0.0.1 port {port}: ")
 
 
 @test
