@@ -250,7 +250,10 @@ enum nof_mptcp {
 
 /* How the paths of a namespace share its I/O; optimized paths always come first. */
 enum nof_iopolicy {
-	NOF_IOPOLICY_NUMA,		/* one path, the others in reserve */
+	NOF_IOPOLICY_NUMA,		/* one path, the others in reserve: that whose network
+					   interface is on a NUMA node nearest to the thread when
+					   its queue was connected; of equals, or where that is
+					   not known (bonds, VLANs), the one added first */
 	NOF_IOPOLICY_ROUND_ROBIN,	/* each in turn */
 	NOF_IOPOLICY_QUEUE_DEPTH,	/* the one with the fewest commands under way */
 	NOF_IOPOLICY_SERVICE_TIME,	/* the one that would answer first */

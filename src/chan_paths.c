@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "chan.h"
+#include "ctrl/numa.h"
 #include "err.h"
 
 enum {
@@ -275,6 +276,17 @@ static void no_queue(struct nofi_cpath *cp, const struct nofi_err *err)
 	nofi_chan_go_on(chan);
 }
 
+/* The thread may move later: that it stays near its interface is what binding it is for. */
+static uint8_t distance(const struct nofi_queue *q)
+{
+	struct nofi_sock_info info;
+	int d = NOFI_NUMA_UNKNOWN;
+
+	if (nofi_queue_get_info(q, &info) == 0 && info.subflow_count)
+		d = nofi_numa_from_here((const struct sockaddr *)&info.subflows[0].local);
+	return (uint8_t)(d == NOFI_NUMA_UNKNOWN ? 0 : d);
+}
+
 static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
 {
 	struct nofi_cpath *cp = of_user(u);
@@ -291,6 +303,7 @@ static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
 	cp->qid = nofi_queue_qid(cp->q);
 	cp->is_dying = false;
 	cp->fails = 0;
+	cp->way.distance = distance(cp->q);
 	__atomic_store_n(&cp->way.service_ns, 0, __ATOMIC_RELAXED);
 	if (chan->is_open) {
 		nofi_chan_go_on(chan);

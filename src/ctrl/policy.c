@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* See policy.h. */
+#include "ctrl/numa.h"
 #include "ctrl/policy.h"
 
 enum { AVERAGE_SHIFT = 4 };	/* a new measurement weighs 1/16 */
@@ -42,6 +43,11 @@ uint32_t nofi_policy_select(struct nofi_way *const *ways, uint32_t n,
 /* What a way costs; the least is taken. */
 static uint64_t cost(enum nof_iopolicy policy, const struct nofi_way *w)
 {
+	if (policy == NOF_IOPOLICY_ROUND_ROBIN)
+		return 0;
+	/* Nothing says that what is not known is far: then the order decides. */
+	if (policy == NOF_IOPOLICY_NUMA)
+		return w->distance > NOFI_NUMA_NEAR ? w->distance : NOFI_NUMA_NEAR;
 	if (policy == NOF_IOPOLICY_QUEUE_DEPTH)
 		return w->inflight;
 	/* One that was not tried yet is tried: nothing else would ever measure it. */
@@ -55,21 +61,19 @@ int nofi_policy_choose(enum nof_iopolicy policy, struct nofi_way *const *ways,
 	int best = -1;
 
 	for (uint32_t k = 0; k < n; k++) {
-		/* Equals take turns; numa stays with the first. */
+		/* Equals take turns; numa stays with the first of the nearest. */
 		uint32_t i = policy == NOF_IOPOLICY_NUMA ? k : (*turn + k) % n;
 		uint64_t c;
 
 		if (full >> i & 1)
 			continue;
-		if (policy == NOF_IOPOLICY_NUMA || policy == NOF_IOPOLICY_ROUND_ROBIN) {
-			best = (int)i;
-			break;
-		}
 		c = cost(policy, ways[active[i]]);
-		if (best < 0 || c < least) {
-			least = c;
-			best = (int)i;
-		}
+		if (best >= 0 && c >= least)
+			continue;
+		least = c;
+		best = (int)i;
+		if (policy == NOF_IOPOLICY_ROUND_ROBIN)
+			break;
 	}
 	if (best >= 0)
 		*turn = (uint32_t)best + 1;

@@ -19,6 +19,7 @@ struct nofi_way {
 	uint8_t ana;		/* enum nof_ana_state */
 	bool is_pinned;		/* only this one is wanted */
 	bool is_preferred;	/* of several equally good ones */
+	uint8_t distance;	/* from the thread to its interface; 0: not known, counts as near */
 	uint32_t inflight;	/* commands under way */
 	uint64_t service_ns;	/* how long it lately takes to answer one, average; 0: not known */
 };

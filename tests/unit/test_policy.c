@@ -80,6 +80,26 @@ static void numa_stays(void **state)
 	assert_int_equal(choose(NOF_IOPOLICY_NUMA, 0xf, &turn), -1);
 }
 
+static void numa_takes_the_nearest(void **state)
+{
+	uint32_t turn = 0;
+
+	all_optimized();
+	check_active(0xf);
+	w[0].distance = w[1].distance = 21;
+	w[2].distance = w[3].distance = 10;
+	assert_int_equal(choose(NOF_IOPOLICY_NUMA, 0, &turn), 2);
+	assert_int_equal(choose(NOF_IOPOLICY_NUMA, 0x4, &turn), 3);
+	assert_int_equal(choose(NOF_IOPOLICY_NUMA, 0xc, &turn), 0);
+	/* Not known: as good as near. */
+	w[1].distance = 0;
+	assert_int_equal(choose(NOF_IOPOLICY_NUMA, 0, &turn), 1);
+	/* The others do not mind. */
+	turn = 0;
+	assert_int_equal(choose(NOF_IOPOLICY_ROUND_ROBIN, 0, &turn), 0);
+	assert_int_equal(choose(NOF_IOPOLICY_QUEUE_DEPTH, 0, &turn), 1);
+}
+
 static void round_robin_goes_round(void **state)
 {
 	uint32_t turn = 0;
@@ -167,6 +187,7 @@ int main(void)
 		cmocka_unit_test(optimized_come_first),
 		cmocka_unit_test(pinned_and_preferred),
 		cmocka_unit_test(numa_stays),
+		cmocka_unit_test(numa_takes_the_nearest),
 		cmocka_unit_test(round_robin_goes_round),
 		cmocka_unit_test(queue_depth_takes_the_shortest),
 		cmocka_unit_test(service_time_weighs),
