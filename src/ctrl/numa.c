@@ -99,7 +99,8 @@ int nofi_numa_from_here(const struct sockaddr *local)
 	char name[IF_NAMESIZE];
 	unsigned cpu, node;
 
-	if (syscall(SYS_getcpu, &cpu, &node, NULL) < 0 || nofi_numa_interface(local, name, sizeof(name)) < 0)
+	if (syscall(SYS_getcpu, &cpu, &node, NULL) < 0 ||
+	    nofi_numa_interface(local, name, sizeof(name)) < 0)
 		return NOFI_NUMA_UNKNOWN;
 	return nofi_numa_distance("", name, node);
 }
