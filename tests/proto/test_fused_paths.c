@@ -127,7 +127,8 @@ static const struct rig_test tests[] = {
 	{ "lost_first_half", t_lost, "on=compare nth=1 do=drop" },
 	{ "lost_second_half", t_lost, "on=write nth=1 do=drop" },
 	{ "lost_both", t_lost, "on=compare nth=1 do=drop; on=write nth=1 do=drop" },
-	{ "refused_both", t_refused, "on=compare nth=1 do=status:3/2; on=write nth=1 do=status:3/2" },
+	{ "refused_both", t_refused,
+	  "on=compare nth=1 do=status:3/2; on=write nth=1 do=status:3/2" },
 	{ "refused_first", t_refused, "on=compare nth=1 do=status:3/2" },
 };
 
