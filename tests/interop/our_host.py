@@ -26,7 +26,7 @@ class Lab:
         self.cmds = program(build, 'tests', 'interop', 'nvmet_cmds')
 
     def uri(self, nsid=None, nqn=MAIN, port=None, **options):
-        text = f'nvme+tcp://127.0.0.1:{port or self.vm.forwarded(4420)}/{nqn}'
+        text = f'nvme+tcp://{self.vm.address}:{port or self.vm.forwarded(4420)}/{nqn}'
         if nsid:
             text += f'/{nsid}'
         # A fault shall end a case, not the patience of whoever waits for it.
@@ -227,7 +227,8 @@ def losses(lab):
     for how, (away, back) in LOSSES.items():
         for queues in (1, 4):
             with t.case(f'the target {how} mid-I/O: {queues} queues, each operation ends once'):
-                uri = lab.uri(2, io_timeout=3, admin_timeout=3, keep_alive_tmo=2)
+                uri = lab.uri(2, io_timeout=3, admin_timeout=3, keep_alive_tmo=2,
+                              ctrl_loss_tmo=0)
                 try:
                     with losing(lab, lab.cmds, 'lose', uri, str(queues)) as program_:
                         t.equal(program_.line(program_.stdout).strip(), 'running', 'first line')
@@ -238,7 +239,7 @@ def losses(lab):
                 finally:
                     vm.check(back)
         with t.case(f'the target {how} mid-I/O: nvmf-perf ends with one sentence'):
-            uri = lab.uri(2, io_timeout=3, admin_timeout=3, keep_alive_tmo=2)
+            uri = lab.uri(2, io_timeout=3, admin_timeout=3, keep_alive_tmo=2, ctrl_loss_tmo=0)
             try:
                 with losing(lab, program(lab.build, 'examples', 'nvmf-perf'), '--json',
                             '--rw=randrw', '--bs=16k', '--iodepth=16', '--runtime=120',

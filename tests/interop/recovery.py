@@ -238,7 +238,7 @@ def discovery_watch(lab, paths):
     # The log names the guest's own address, which nobody may be asked for out here.
     uri = lab.uri(nqn='nqn.2014-08.org.nvmexpress.discovery', keep_alive_tmo=5,
                   reconnect_delay=1, ctrl_loss_tmo=60,
-                  addr_map=f'10.0.2.15:4420%3D127.0.0.1:{vm.forwarded(4420)}')
+                  addr_map=f'10.0.2.15:4420%3D{vm.address}:{vm.forwarded(4420)}')
     with t.case('SPDK discovery: subsystems and ports that come and go are told by events'):
         with losing(lab, lab.cmds, 'watch', uri) as watch:
             def heard(want):

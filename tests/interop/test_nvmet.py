@@ -60,7 +60,7 @@ def main(argv):
     def body(t):
         with tempfile.TemporaryDirectory(prefix='nof-interop-') as directory, \
                 VM(os.path.join(build, 'vm'), directory, forward=(4420, 4421, 4422),
-                   say=t.note) as vm:
+                   say=t.note, own_network=parts == ['recovery']) as vm:
             t.note(f'the VM booted in {vm.boot_seconds:.1f} s')
             with t.case('the kernel target comes up in the VM'):
                 vm.check('nvmet up')

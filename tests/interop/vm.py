@@ -3,7 +3,7 @@
 
     with VM(cache, logdir) as vm:
         vm.check('nvmet up')
-        port = vm.forwarded(4420)          # 127.0.0.1:port is the guest's 4420
+        port = vm.forwarded(4420)          # vm.address:port is the guest's 4420
         job = vm.start('dd …')             # runs beside what follows
         vm.check('nvmet unlisten')
         result = job.wait()                # .status, .output
@@ -15,6 +15,7 @@ Run by itself it proves that the VM works: vm.py CACHE-DIRECTORY [COMMAND…]
 """
 
 import base64
+import ctypes
 import json
 import os
 import re
@@ -29,13 +30,30 @@ import vmimage
 from programs import die_with_parent
 from vmimage import ImageError, find_program
 
-OUTSIDE = '10.0.2.2'
 MAIN = 'nqn.2024-01.org.libnof:vm-main'
 PRIVATE = 'nqn.2024-01.org.libnof:vm-private'
 FRIEND = 'nqn.2024-01.org.libnof:vm-friend'
 
 BOOT_DEADLINE = 300     # seconds; 6 to 30 when the machine is not crowded
 COMMAND_DEADLINE = 120
+
+
+CLONE_NEWNET = 0x40000000
+TAP = 'vmtap'
+OUTSIDE = '10.0.2.2'            # this machine, as the guest sees it
+GUEST = '10.0.2.15'
+
+
+def enter_own_network():
+    """Moves this process into a new network namespace with a tap device; False: it may not."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() or not os.path.exists('/dev/net/tun') or not find_program('ip') \
+            or libc.unshare(CLONE_NEWNET):
+        return False
+    for command in ('link set lo up', f'tuntap add {TAP} mode tap',
+                    f'addr add {OUTSIDE}/24 dev {TAP}', f'link set {TAP} up'):
+        subprocess.run(['ip', *command.split()], check=True)
+    return True
 
 
 class VMError(Exception):
@@ -75,7 +93,8 @@ class Job:
 
 
 class VM:
-    def __init__(self, cache, logdir=None, forward=(4420,), cpus=2, memory=640, say=None):
+    def __init__(self, cache, logdir=None, forward=(4420,), cpus=2, memory=640, say=None,
+                 own_network=False):
         self.cache = os.environ.get('NOF_VM_CACHE') or cache
         self.forward = forward
         self.cpus = cpus
@@ -89,7 +108,14 @@ class VM:
         self.results = {}       # request number: Result
         self.ready = False      # the agent takes requests
         self.count = 0
-        self.ports = {}         # guest port: port on 127.0.0.1
+        self.ports = {}         # guest port: port on self.address
+        # With own_network this process moves into a network namespace of its own, where the
+        # guest is at the other end of a tap device. QEMU's user network needs no privilege,
+        # but ends the whole VM by an assertion (slirp, soread) when connections are torn
+        # down often enough.
+        self.own_network = own_network
+        self.has_tap = False
+        self.address = '127.0.0.1'
         self.boot_seconds = None
         self.console = None
 
@@ -109,6 +135,10 @@ class VM:
         if not program:
             raise ImageError('no qemu-system-x86_64 here: install qemu-system-x86')
         kernel, initramfs = vmimage.image(self.cache, self.say)
+        # Behind the image, which may have to be fetched.
+        if self.own_network and enter_own_network():
+            self.has_tap = True
+            self.address = GUEST
         began = time.monotonic()
         fd, self.console = tempfile.mkstemp(prefix='vm-console-', suffix='.log', dir=self.logdir)
         os.close(fd)
@@ -117,6 +147,8 @@ class VM:
         self.monitor, monitor = socket.socketpair()
         # Port 0: the kernel picks, QEMU keeps it bound, the monitor tells which.
         net = 'user,id=net' + ''.join(f',hostfwd=tcp:127.0.0.1:0-:{p}' for p in self.forward)
+        if self.has_tap:
+            net = f'tap,id=net,ifname={TAP},script=no,downscript=no'
         argv = [
             program, '-M', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max',
             '-smp', str(self.cpus), '-m', str(self.memory), '-nodefaults',
@@ -164,6 +196,9 @@ class VM:
         try:
             stream.readline()
             ask('qmp_capabilities')
+            if self.has_tap:
+                self.ports = {port: port for port in self.forward}
+                return
             table = ask('human-monitor-command', **{'command-line': 'info usernet'})
         except (OSError, ValueError) as e:
             raise VMError(f'no answer from QEMU: {e}' + self.last_words())
