@@ -1169,8 +1169,9 @@ NOF_API int nof_ns_add_path(struct nof_ns *ns, struct nof_ctrl *ctrl, nof_done_f
 NOF_API int nof_ns_add_path_sync(struct nof_ns *ns, struct nof_ctrl *ctrl);
 
 /*
- * Removes it: what is under way there is repeated elsewhere by the rules above, or fails
- * when there is no other path. ENOENT.
+ * Removes it: nothing new goes there. What is under way there runs to its end, within
+ * io_timeout; when the controller is lost, freed or disconnected before, it is repeated
+ * elsewhere by the rules above, or fails when there is no other path. ENOENT.
  */
 NOF_API int nof_ns_remove_path(struct nof_ns *ns, struct nof_ctrl *ctrl);
 

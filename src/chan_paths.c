@@ -439,7 +439,10 @@ static void copy(struct nofi_cpath *cp, const struct nofi_path *p, const struct 
 		cp->is_final = false;
 }
 
-/* Removed ones that still carry commands on a shared queue have to wait for them. */
+/*
+ * Removed ones that still carry commands wait for them: the association lives on, so that no
+ * hold would end what a closed queue leaves behind at the target (F-21).
+ */
 static uint32_t reap(struct nof_chan *chan)
 {
 	uint32_t n = 0;
@@ -540,7 +543,7 @@ uint32_t nofi_chan_look(struct nof_chan *chan)
 		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
 
 		has_removed = has_removed || cp->is_removed;
-		if (cp->is_removed && !nofi_cpath_is_shared(cp))
+		if (cp->is_removed && !cp->way.inflight)
 			nofi_cpath_put(cp);
 		if (!cp->wants_queue || cp->is_removed)
 			continue;

@@ -40,7 +40,8 @@ static int error_before(const struct follow *f, const struct nof_discovery_servi
 	size_t i;
 
 	for (i = 0; i < f->count; i++)
-		if (!strcmp(f->said[i].traddr, s->traddr) && !strcmp(f->said[i].trsvcid, s->trsvcid))
+		if (!strcmp(f->said[i].traddr, s->traddr) &&
+		    !strcmp(f->said[i].trsvcid, s->trsvcid))
 			return f->said[i].error;
 	return 0;
 }
