@@ -266,6 +266,8 @@ void nofi_recover_init(struct nof_ctrl *ctrl);
 /* Does what is due (teardown, attempt …) and arms the deadline. */
 void nofi_recover_work(struct nof_ctrl *ctrl);
 void nofi_recover_teardown(struct nof_ctrl *ctrl, bool everywhere);
+/* A queue whose Disconnect was under way ended: a shutdown may have waited for it. */
+void nofi_recover_left(struct nof_ctrl *ctrl);
 /* "the controller is resetting: why", for calls that need it live. */
 int nofi_ctrl_not_live(const struct nof_ctrl *ctrl, const char *what, struct nofi_err *err);
 /* ctrl.c */
@@ -282,8 +284,15 @@ bool nofi_ctrl_is_over(const struct nof_ctrl *ctrl);
 void nofi_connect_cancel(struct nof_ctrl *ctrl);
 void nofi_ka_stop(struct nof_ctrl *ctrl);
 void nofi_aer_stop(struct nof_ctrl *ctrl);
-/* Ends all I/O queues; everywhere: on other loops too, whose threads are at rest. */
-void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere);
+/* Ends I/O queues: those of the controller's loop here, the others by a message to their loop. */
+enum nofi_kill {
+	NOFI_KILL_USED,			/* but not those whose Disconnect is under way */
+	NOFI_KILL_ALL,
+	NOFI_KILL_EVERYWHERE,		/* here also for other loops, whose threads are at rest */
+};
+void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, enum nofi_kill scope);
+/* One waits for the answer to its Disconnect; when it ended, nofi_recover_left() is called. */
+bool nofi_ioq_is_any_leaving(struct nof_ctrl *ctrl);
 
 /* notify.c: −1 without memory; each deliver tells one, false when none waits. */
 int nofi_notify_init(struct nof_ctrl *ctrl);

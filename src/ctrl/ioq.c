@@ -156,14 +156,26 @@ static void kill_arrived(struct nofi_msg *m)
 	nofi_ioq_put(ioq);
 }
 
+bool nofi_ioq_is_any_leaving(struct nof_ctrl *ctrl)
+{
+	const struct nofi_ioq *ioq;
+
+	pthread_mutex_lock(&ctrl->lock);
+	for (ioq = ctrl->ioqs; ioq && !ioq->is_leaving; ioq = ioq->next)
+		;
+	pthread_mutex_unlock(&ctrl->lock);
+	return ioq;
+}
+
 /* One that this round has still to come to, with a reference. */
-static struct nofi_ioq *take_for(struct nof_ctrl *ctrl, uint32_t round, bool everywhere)
+static struct nofi_ioq *take_for(struct nof_ctrl *ctrl, uint32_t round, enum nofi_kill scope)
 {
 	struct nofi_ioq *ioq;
 
 	pthread_mutex_lock(&ctrl->lock);
 	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
-		if ((everywhere || ioq->loop == ctrl->loop) && ioq->kill_round != round)
+		if ((scope == NOFI_KILL_EVERYWHERE || ioq->loop == ctrl->loop) &&
+		    !(scope == NOFI_KILL_USED && ioq->is_leaving) && ioq->kill_round != round)
 			break;
 	if (ioq) {
 		ioq->kill_round = round;
@@ -174,7 +186,8 @@ static struct nofi_ioq *take_for(struct nof_ctrl *ctrl, uint32_t round, bool eve
 }
 
 /* What ends calls back, and that may close channels and free the controller: a round in this. */
-void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool everywhere)
+void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why,
+		       enum nofi_kill scope)
 {
 	struct nofi_ioq *ioq;
 	uint32_t round;
@@ -182,7 +195,8 @@ void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool e
 	pthread_mutex_lock(&ctrl->lock);
 	round = ++ctrl->kill_round;
 	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next) {
-		if (everywhere || ioq->loop == ctrl->loop || ioq->is_kill_posted)
+		if (scope == NOFI_KILL_EVERYWHERE || ioq->loop == ctrl->loop ||
+		    ioq->is_kill_posted)
 			continue;
 		ioq->is_kill_posted = true;
 		ioq->kill_err = *why;
@@ -190,7 +204,7 @@ void nofi_ioq_kill_all(struct nof_ctrl *ctrl, const struct nofi_err *why, bool e
 		nofi_loop_post(ioq->loop, &ioq->kill_msg);
 	}
 	pthread_mutex_unlock(&ctrl->lock);
-	while ((ioq = take_for(ctrl, round, everywhere))) {
+	while ((ioq = take_for(ctrl, round, scope))) {
 		if (ioq->q)
 			nofi_queue_kill(ioq->q, why);
 		nofi_ioq_put(ioq);
@@ -338,16 +352,20 @@ static bool may_leave(const struct nofi_ioq *ioq)
 /* The last of it, with the reference of its users. */
 static void end_ioq(struct nofi_ioq *ioq)
 {
+	struct nof_ctrl *ctrl = ioq->ctrl;
 	struct nofi_queue *q = ioq->q;
+	bool was_leaving = ioq->is_leaving;
 
-	pthread_mutex_lock(&ioq->ctrl->lock);
+	pthread_mutex_lock(&ctrl->lock);
 	unlink_locked(ioq);
-	pthread_mutex_unlock(&ioq->ctrl->lock);
+	pthread_mutex_unlock(&ctrl->lock);
 	nofi_loop_undefer(ioq->loop, &ioq->tell);
 	nofi_timer_disarm(ioq->loop, &ioq->again);
 	ioq->state = IOQ_DEAD;
 	ioq->q = NULL;
 	nofi_queue_free(q);
+	if (was_leaving)
+		nofi_recover_left(ctrl);
 	nofi_ioq_put(ioq);
 }
 

@@ -331,18 +331,30 @@ void nofi_recover_teardown(struct nof_ctrl *ctrl, bool everywhere)
 		nofi_queue_free(admin);
 	}
 	nofi_ops_fail_all(ctrl, &why);
-	nofi_ioq_kill_all(ctrl, &why, everywhere);
+	nofi_ioq_kill_all(ctrl, &why, everywhere ? NOFI_KILL_EVERYWHERE : NOFI_KILL_ALL);
 }
 
+/*
+ * A channel may have been closed just before: its Disconnect has its answer or its deadline
+ * first, or the target would see CC.SHN and the end of the connection in its place.
+ */
 static void start_shutdown(struct nof_ctrl *ctrl)
 {
 	struct nofi_err why;
 
 	nofi_err_set(&why, -ECANCELED, "nof_ctrl_disconnect() was called");
 	nofi_ops_fail_all(ctrl, &why);
-	nofi_ioq_kill_all(ctrl, &why, false);
-	if (ctrl->state == NOF_CTRL_DELETING)
+	nofi_ioq_kill_all(ctrl, &why, NOFI_KILL_USED);
+	if (ctrl->state == NOF_CTRL_DELETING && !nofi_ioq_is_any_leaving(ctrl))
 		nofi_step_enter(ctrl, &nofi_step_shutdown);
+}
+
+void nofi_recover_left(struct nof_ctrl *ctrl)
+{
+	if (ctrl->fsm.state != NOFI_FSM_DELETING || ctrl->is_freed)
+		return;
+	ctrl->acts |= NOFI_FSM_ACT_SHUTDOWN;
+	nofi_ctrl_schedule(ctrl);
 }
 
 static void start_attempt(struct nof_ctrl *ctrl)

@@ -53,6 +53,17 @@ static void t_sent(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/* The shutdown of the controller comes behind the answer. */
+static void t_before_shutdown(struct rig *r)
+{
+	rig_target(r, NULL, "on=disconnect do=delay:100; " SEEN);
+	rig_open(r, "nr_io_queues=1");
+	works(r);
+	close_chan(r);
+	assert_int_equal(rig_disconnect(r), 0);
+	assert_int_equal(rig_stat(r, "faults_fired"), 2);
+}
+
 /* Of a queue that others use, only by the last of them. */
 static void t_shared(struct rig *r)
 {
@@ -271,6 +282,7 @@ static void t_other_loop(struct rig *r)
 
 static const struct rig_test tests[] = {
 	{ "f8_sent", t_sent },
+	{ "f8_before_shutdown", t_before_shutdown },
 	{ "f8_shared", t_shared },
 	{ "f8_without", t_without },
 	{ "f8_in_flight", t_in_flight },
