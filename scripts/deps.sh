@@ -23,7 +23,7 @@ done
 
 # libjson-c-dev: Debian's libnvme.pc names it, its libnvme-dev does not depend on it.
 build_packages=(gcc libc6-dev meson ninja-build pkgconf liburing-dev libnvme-dev libjson-c-dev
-	libssl-dev)
+	libssl-dev libmnl-dev)
 # The C library's headers and the sanitizers' run-time libraries come with gcc and clang.
 # libavahi-client-dev: builds mDNS in, which is left out where it is missing; the daemons are its test.
 # The interop VM takes the kernel and nvme-cli from apt's archive itself, without installing them.
@@ -45,7 +45,7 @@ check_by_hand()
 		command -v "$item" >/dev/null || missing+=("$item")
 	done
 	if command -v pkg-config >/dev/null; then
-		for item in 'liburing >= 2.3' 'libnvme >= 1.3' 'libcrypto >= 3.0'; do
+		for item in 'liburing >= 2.3' 'libnvme >= 1.3' 'libcrypto >= 3.0' 'libmnl >= 1.0.4'; do
 			pkg-config --exists "$item" || missing+=("$item")
 		done
 		((want_tests)) && { pkg-config --exists cmocka || missing+=(cmocka); }
