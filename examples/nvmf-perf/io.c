@@ -144,7 +144,8 @@ void queue_fill(struct queue *q, uint64_t now)
 			return;
 		}
 		q->submitted++;
-		q->inflight++;
+		if (q->inflight++ == 0)
+			q->waiting_since = now;
 		if (q->io_left != UINT64_MAX)
 			q->io_left--;
 		if (q->bytes_left != UINT64_MAX)
@@ -160,6 +161,24 @@ static uint64_t clock_of(struct worker *w)
 	}
 	w->clock_left--;
 	return w->now;
+}
+
+/* A completion, good or not, ends a wait: of this queue, with commands in flight all the time. */
+static void note_wait(struct queue *q, uint64_t now)
+{
+	const struct run *run = q->run;
+
+	if (now >= run->measured && now - q->waiting_since > q->stall) {
+		q->stall = now - q->waiting_since;
+		q->stall_at = q->waiting_since;
+	}
+	q->waiting_since = now;
+	if (q->timeline && now >= run->measured) {
+		uint64_t point = (now - run->measured) / run->o->timeline;
+
+		if (point < timeline_points(run->o))
+			q->timeline[point]++;
+	}
 }
 
 static void io_done(void *arg, const struct nof_completion *c)
@@ -186,6 +205,7 @@ static void io_done(void *arg, const struct nof_completion *c)
 		run_stop(run);
 	} else if (w->phase != PHASE_LOAD) {
 		q->last_done = now;
+		note_wait(q, now);
 		if (now >= run->measured)
 			hist_add(q->lat[s->is_write], now - s->started, s->len);
 	}

@@ -29,6 +29,7 @@ enum opt {
 	OPT_HIST,
 	OPT_STATUS_INTERVAL,
 	OPT_COMPARE_TCP,
+	OPT_TIMELINE,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_COMPLETE,
@@ -57,6 +58,7 @@ static const struct option options[] = {
 	{ "hist", no_argument, NULL, OPT_HIST },
 	{ "status-interval", required_argument, NULL, OPT_STATUS_INTERVAL },
 	{ "compare-tcp", no_argument, NULL, OPT_COMPARE_TCP },
+	{ "timeline", required_argument, NULL, OPT_TIMELINE },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ COMPLETE_OPTION, no_argument, NULL, OPT_COMPLETE },
@@ -95,6 +97,7 @@ static const char usage[] =
 	"  --pcap=FILE           record all PDUs for Wireshark (one URI)\n"
 	"  --hist                show the latency histogram\n"
 	"  --status-interval=S   a line on standard error every S seconds\n"
+	"  --timeline=S          completions in each S seconds, in the JSON document\n"
 	"  --compare-tcp         the same load over TCP, then over MPTCP, and the ratio\n"
 	"  --help, --version\n"
 	"URI: nvme+tcp://HOST[:PORT]/SUBSYSTEM-NQN[/NAMESPACE][?key=value&...], see libnof(3).\n"
@@ -230,6 +233,7 @@ static int set(struct perf_opts *o, int opt, const char *v)
 	case OPT_PCAP: o->pcap = v; return 0;
 	case OPT_HIST: o->hist = true; return 0;
 	case OPT_STATUS_INTERVAL: return duration("status-interval", v, false, &o->status);
+	case OPT_TIMELINE: return duration("timeline", v, false, &o->timeline);
 	case OPT_COMPARE_TCP: o->compare_tcp = true; return 0;
 	}
 	return 0;
@@ -251,6 +255,10 @@ static int check(struct perf_opts *o)
 		return 1 + tool_error(TOOL_USAGE, "--size is less than the size of one I/O.");
 	if (!o->runtime && !o->io_limit && !o->io_size)
 		o->runtime = 10 * NSEC_PER_SEC;
+	if (o->timeline && (!o->runtime || o->runtime / o->timeline >= PERF_MAX_POINTS))
+		return 1 + tool_error(TOOL_USAGE, "--timeline cuts --runtime into at most %u "
+						  "intervals: give a --runtime, or longer "
+						  "intervals.", PERF_MAX_POINTS);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
  *	io.c        one queue: picks, submits and completes I/Os (the hot path)
  *	verify.c    what each block holds, and whether a read got it
  *	hist.c      latencies
+ *	timeline.c  completions over time, and the longest wait for one
  *	report.c    tables for people; report_json.c: the document for programs
  *
  * The main thread is worker 0: the controllers live on its loop.
@@ -33,6 +34,7 @@
 #define PERF_MAX_DEPTH	 1023u /* queue_size is at most 1024, one less is usable */
 #define PERF_MAX_BS	 (1ull << 30)
 #define PERF_MAX_PATHS	 64u /* of a namespace that are reported */
+#define PERF_MAX_POINTS	 100000u /* intervals of --timeline */
 
 enum perf_poll { PERF_SLEEP, PERF_ADAPTIVE, PERF_SPIN };
 
@@ -60,7 +62,8 @@ struct perf_opts {
 	const char *json_out; /* NULL = none */
 	const char *pcap;     /* NULL = none */
 	bool hist;
-	uint64_t status; /* ns, 0 = none */
+	uint64_t status;   /* ns, 0 = none */
+	uint64_t timeline; /* ns of an interval, 0 = none */
 	bool compare_tcp;
 	char **uris;
 	unsigned int uri_count;
@@ -104,6 +107,9 @@ struct queue {
 	double due, interval; /* --rate-iops: ns of the next I/O, ns between two; 0 = off */
 	uint64_t submitted, completed;	/* accepted by the library, and called back */
 	uint64_t last_done;		/* ns of the last good completion */
+	uint64_t waiting_since;		/* ns of the last completion, or submission after none */
+	uint64_t stall, stall_at;	/* measured: longest such wait, and when it began; ns */
+	uint32_t *timeline;		/* completions per interval; NULL without --timeline */
 	struct hist *lat[2];		/* measured I/Os: reads, writes */
 	struct verify *verify;		/* NULL without --verify */
 	struct nof_transport transport; /* at the start, and again at the end if it still stands */
@@ -226,6 +232,17 @@ int job_check(struct job *job); /* does the load fit the namespace? As paths_ope
 int queue_open(struct queue *q);
 void queue_close(struct queue *q);
 void queue_transport(struct queue *q);
+
+/*
+ * timeline.c: how completions are spread over the measured time, and the longest time without.
+ * timeline_open() is false without memory. timeline_at() adds up all queues.
+ */
+bool timeline_open(struct queue *q);
+unsigned int timeline_points(const struct perf_opts *o);
+uint64_t timeline_at(const struct job *job, unsigned int point);
+void timeline_close(struct queue *q);
+/* The queue of the job that waited longest for a completion; NULL when none has measured any. */
+const struct queue *timeline_stalled(const struct job *job);
 
 /* io.c */
 void queue_fill(struct queue *q, uint64_t now); /* submits what may go out now */

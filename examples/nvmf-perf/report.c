@@ -160,6 +160,7 @@ static void print_paths(const struct job *job, FILE *out)
 
 static void print_job(const struct job *job, FILE *out)
 {
+	const struct queue *slow = timeline_stalled(job);
 	const struct perf_opts *o = job->run->o;
 	static struct job_result r; /* too large for a stack */
 	char a[32];
@@ -176,6 +177,9 @@ static void print_job(const struct job *job, FILE *out)
 		print_direction("read", &r.lat[PERF_READ], r.seconds, out);
 	if (o->writes)
 		print_direction("write", &r.lat[PERF_WRITE], r.seconds, out);
+	if (slow)
+		fprintf(out, "  stall     %s was the longest time without a completion\n",
+			format_ns(a, sizeof(a), (double)slow->stall));
 	for (i = 0; i < job->run->queues; i++)
 		print_transport(&job->queues[i], out);
 	print_paths(job, out);

@@ -94,6 +94,25 @@ static void put_paths(struct json *j, const struct job *job)
 	json_u64(j, "retries", retries);
 }
 
+static void put_stall(struct json *j, const struct run *run, const struct job *job)
+{
+	const struct queue *q = timeline_stalled(job);
+	unsigned int i;
+
+	json_u64(j, "stall_ns", q ? q->stall : 0);
+	if (q && q->stall_at > run->measured)
+		json_double(j, "stall_at", (double)(q->stall_at - run->measured) / 1e9);
+	if (!run->o->timeline)
+		return;
+	json_object(j, "timeline");
+	json_double(j, "interval", (double)run->o->timeline / 1e9);
+	json_array(j, "ios");
+	for (i = 0; i < timeline_points(run->o); i++)
+		json_u64(j, NULL, timeline_at(job, i));
+	json_array_end(j);
+	json_object_end(j);
+}
+
 static void put_job(struct json *j, const struct run *run, const struct job *job)
 {
 	static struct job_result r;
@@ -122,6 +141,7 @@ static void put_job(struct json *j, const struct run *run, const struct job *job
 	put_direction(j, "read", &r.lat[PERF_READ], r.seconds, o->hist);
 	put_direction(j, "write", &r.lat[PERF_WRITE], r.seconds, o->hist);
 	json_u64(j, "job_runtime", (uint64_t)(r.seconds * 1000));
+	put_stall(j, run, job);
 	/* Of the process: threads and the kernel's share serve all jobs. */
 	json_double(j, "usr_cpu", seconds > 0 ? 100 * run->cpu_user / seconds : 0);
 	json_double(j, "sys_cpu", seconds > 0 ? 100 * run->cpu_sys / seconds : 0);

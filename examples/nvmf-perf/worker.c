@@ -636,6 +636,7 @@ void run_free(struct run *run)
 			free(q->lat[PERF_READ]);
 			free(q->lat[PERF_WRITE]);
 			verify_free(q->verify);
+			timeline_close(q);
 		}
 		free(run->jobs[i].queues);
 	}

@@ -47,6 +47,28 @@ def text_for_people():
 
 
 @test
+def a_silent_target_is_a_stall():
+    with Running("--ns=mem:16M") as t:
+        # One answer of all those in flight is late: nothing else is asked for meanwhile.
+        t.control("fault on=cmd for=read nth=200 do=delay:150")
+        one = uri(t, "1")
+        r = run_json(PERF, "--iodepth=1", "--runtime=0.6", "--timeline=0.01", one)
+        job = r["jobs"][0]
+        eq(job["stall_ns"] >= 150_000_000, True, f"stall_ns: {job['stall_ns']}")
+        eq(job["read"]["clat_ns"]["max"] >= 150_000_000, True)
+        ios = job["timeline"]["ios"]
+        eq((job["timeline"]["interval"], len(ios)), (0.01, 60))
+        # Completed after the last interval: at most what was in flight.
+        eq(0 <= job["read"]["total_ios"] - sum(ios) <= 1, True, f"{sum(ios)} of {job['read']}")
+        first = int(job["stall_at"] / 0.01) + 1
+        eq(ios[first:first + 13], [0] * 13, "intervals within the stall")
+        # Time in which nothing was asked for is none: half a second between two here.
+        r = run_json(PERF, "--rate-iops=2", "--iodepth=1", "--io-limit=3", "--runtime=5", one)
+        eq(r["jobs"][0]["stall_ns"] < 450_000_000, True, r["jobs"][0]["stall_ns"])
+        wants(run(PERF, *SHORT, one).stdout.decode(), "longest time without a completion")
+
+
+@test
 def several_namespaces_are_jobs_of_their_own():
     with Running("--ns=mem:8M", "--ns=mem:16M,bs=512", f"--nqn={OTHER}", "--ns=mem:4M") as t:
         r = run_json(PERF, "--rw=randwrite", "--verify", "--threads=3", *SHORT, uri(t, "1"),
@@ -102,7 +124,8 @@ def wrong_command_lines():
                      ["--bsrange=8k-4k", one], ["--iodepth=0", one], ["--iodepth=5000", one],
                      ["--threads=4", "--queues=2", one], ["--size=1g", one], ["--verify=md5", one],
                      ["--poll=often", one], ["--runtime=0", one], ["--nonsense", one], ["--rw"],
-                     ["--json-out=/nonexistent/x", one], ["nvme+tcp://"],
+                     ["--json-out=/nonexistent/x", one], ["--timeline=0", one],
+                     ["--timeline=0.00001", one], ["--timeline=1", "--io-limit=5", one], ["nvme+tcp://"],
                      [one + "?engine=epoll", uri(t, "2") + "?engine=io_uring"]):
             run(PERF, *args, rc=2)
         wants(fails(PERF, "--rw=write", uri(t, "2"), stdout=subprocess.DEVNULL), "write protected")
