@@ -121,8 +121,8 @@ static int allocate(struct queue *q)
 		q->verify = verify_new(q->job, q->base, q->span);
 	if (q->mem == MAP_FAILED)
 		q->mem = NULL;
-	if (!timeline_open(q) || !q->slots || !q->idle || !q->lat[PERF_READ] || !q->lat[PERF_WRITE] || !q->mem ||
-	    (o->verify && !q->verify)) {
+	if (!timeline_open(q) || !q->slots || !q->idle || !q->lat[PERF_READ] ||
+	    !q->lat[PERF_WRITE] || !q->mem || (o->verify && !q->verify)) {
 		run_error(
 			q->run, &q->run->other_errors,
 			"no memory for %u buffers of %llu bytes; use a smaller --iodepth or --bs.",
