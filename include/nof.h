@@ -315,6 +315,10 @@ struct nof_opts {
 					   default off */
 	char addr_map[512];		/* "ADDR[:PORT]=ADDR[:PORT],…": replaces addresses that a
 					   discovery log names; "" = none */
+	char queue_paths[512];		/* "[SRC][-DST[:PORT]],…": I/O queue n goes from and to
+					   entry (n − 1) mod count, or the next one that can be
+					   connected; the admin queue takes the first that can;
+					   "" = all as host_traddr and traddr say */
 };
 
 NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
@@ -329,8 +333,8 @@ NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
  * (on|off|prefer), disable_sqflow (on|off), tos; and ours: max_reconnects,
  * max_retries, write_hold (seconds, auto or off), iopolicy (numa|round-robin|
  * queue-depth|service-time), mptcp (require|prefer|off), engine
- * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map). EINVAL with a
- * sentence: unknown key or bad value.
+ * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map, queue_paths). EINVAL
+ * with a sentence: unknown key or bad value.
  */
 NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);
 

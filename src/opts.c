@@ -10,6 +10,7 @@
 
 #include "ctrl/addrmap.h"
 #include "ctrl/ident.h"
+#include "ctrl/placement.h"
 #include "opts.h"
 
 enum kind { K_TEXT, K_SECONDS, K_UINT, K_INT, K_BOOL, K_ENUM };
@@ -89,6 +90,7 @@ static const struct key keys[] = {
 	{ "max_r2t", K_UINT, FIELD(max_r2t), 1, 4 },
 	{ "pcap", K_TEXT, FIELD(pcap), .is_file = true },
 	{ "addr_map", K_TEXT, FIELD(addr_map) },
+	{ "queue_paths", K_TEXT, FIELD(queue_paths) },
 };
 enum { NKEYS = sizeof(keys) / sizeof(keys[0]) };
 
@@ -131,6 +133,7 @@ const char *const *nof_opts_keys(void)
 						      "max_r2t",
 						      "pcap",
 						      "addr_map",
+						      "queue_paths",
 						      NULL };
 
 	return names;
@@ -308,6 +311,13 @@ static const char *nearest_key(const char *name)
 	return found;
 }
 
+static int check_queue_paths(const char *value, struct nofi_err *err)
+{
+	struct nofi_placement p;
+
+	return nofi_placement_parse(value, "4420", &p, err);
+}
+
 int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		  struct nofi_err *err)
 {
@@ -334,6 +344,8 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		if (strlen(value) >= k->size)
 			return bad_value(k, value, err);
 		if (!strcmp(k->name, "addr_map") && nofi_addrmap_check(value, err) < 0)
+			return err->code;
+		if (!strcmp(k->name, "queue_paths") && check_queue_paths(value, err) < 0)
 			return err->code;
 		memset(field, 0, k->size);
 		memcpy(field, value, strlen(value));
@@ -461,6 +473,7 @@ static int check_texts(const struct nof_opts *o, struct nofi_err *err)
 		{ "host_iface", o->host_iface, sizeof(o->host_iface) },
 		{ "pcap", o->pcap, sizeof(o->pcap) },
 		{ "addr_map", o->addr_map, sizeof(o->addr_map) },
+		{ "queue_paths", o->queue_paths, sizeof(o->queue_paths) },
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -497,6 +510,8 @@ int nofi_opts_resolve(const struct nof_opts *in, struct nof_opts *o, struct nofi
 		r = nofi_ns_name_parse(o->ns, &name, err);
 	if (r == 0)
 		r = nofi_addrmap_check(o->addr_map, err);
+	if (r == 0)
+		r = check_queue_paths(o->queue_paths, err);
 	if (r < 0)
 		return r;
 	if (!o->traddr[0])

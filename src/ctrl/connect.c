@@ -153,25 +153,40 @@ const struct nofi_step nofi_step_connect = { "Connect", connect_send, connect_an
 
 /* ---- transport ---- */
 
-static const struct nofi_addr *current_addr(const struct nof_ctrl *ctrl)
+/* The admin queue's try decides for itself, and which of the target's addresses is preferred. */
+static void fill_place(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t n,
+		       struct nofi_queue_opts *o)
 {
-	return &ctrl->addrs.addr[ctrl->addr_next - 1];
+	const struct nofi_try *t = &ctrl->tries[ctrl->try_next - 1];
+	const struct nofi_placement *p = &ctrl->placement;
+	const struct nofi_place *place;
+
+	o->addr = ctrl->addrs.addr[t->addr];
+	o->sock.src = ctrl->src;
+	o->sock.src_len = ctrl->src_len;
+	if (!p->count)
+		return;
+	place = &p->place[qid ? nofi_placement_of(p, qid, n) : t->place];
+	o->addr = *nofi_place_to(place, &ctrl->addrs, t->addr);
+	if (!place->from.len)
+		return;
+	o->sock.src = place->from.sa;
+	o->sock.src_len = place->from.len;
 }
 
-void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, struct nofi_queue_opts *o)
+void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t n,
+			  struct nofi_queue_opts *o)
 {
 	const struct nof_opts *opts = &ctrl->opts;
 
 	memset(o, 0, sizeof(*o));
 	o->qid = qid;
 	o->entries = qid ? ctrl->io_entries : NOFI_ADMIN_ENTRIES;
-	o->addr = *current_addr(ctrl);
 	o->sock.mptcp = opts->mptcp == NOF_MPTCP_OFF ? NOFI_MPTCP_OFF :
 			opts->mptcp == NOF_MPTCP_REQUIRE ? NOFI_MPTCP_REQUIRE : NOFI_MPTCP_PREFER;
 	o->sock.tos = opts->tos;
 	o->sock.iface = opts->host_iface;
-	o->sock.src = ctrl->src;
-	o->sock.src_len = ctrl->src_len;
+	fill_place(ctrl, qid, n, o);
 	o->hdgst = opts->hdr_digest == NOF_ON ? NOFI_DIGEST_ON :
 		   opts->hdr_digest == NOF_PREFER ? NOFI_DIGEST_PREFER : NOFI_DIGEST_OFF;
 	o->ddgst = opts->data_digest == NOF_ON ? NOFI_DIGEST_ON :
@@ -181,12 +196,16 @@ void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, struct nofi
 	o->incapsule_max = !qid ? NOFI_ADMIN_INCAPSULE :
 			   opts->in_capsule ? ctrl->ident.incapsule : 0;
 	o->connect_timeout_ns = opts->connect_timeout_ms * NOFI_MS;
+	/* Of an I/O queue that has other ways: all of them share it. */
+	if (qid && ctrl->placement.count > 1)
+		o->connect_timeout_ns = (opts->connect_timeout_ms / ctrl->placement.count + 1) *
+					NOFI_MS;
 	/* Of an I/O queue: of its Connect command; ioq.c sets the other later. */
 	o->command_timeout_ns = opts->admin_timeout_ms * NOFI_MS;
 	o->tap = ctrl->tap;
 }
 
-static void try_next_addr(struct nof_ctrl *ctrl, const struct nofi_err *last);
+static void try_next(struct nof_ctrl *ctrl, const struct nofi_err *last);
 
 static void admin_event(void *arg, enum nofi_queue_event ev, const struct nofi_err *err)
 {
@@ -202,14 +221,21 @@ static void admin_event(void *arg, enum nofi_queue_event ev, const struct nofi_e
 	if (ctrl->state == NOF_CTRL_CONNECTING && !ctrl->is_transport_up) {
 		nofi_queue_free(ctrl->admin);
 		ctrl->admin = NULL;
-		try_next_addr(ctrl, err);
+		try_next(ctrl, err);
 		return;
 	}
+	nofi_place_lost(ctrl, ctrl->tries[ctrl->try_next - 1].place);
 	nofi_ctrl_fail(ctrl, err);
 }
 
-/* The time that is left is shared by the addresses that are left. */
-static void try_next_addr(struct nof_ctrl *ctrl, const struct nofi_err *last)
+void nofi_place_lost(struct nof_ctrl *ctrl, uint32_t place)
+{
+	if (ctrl->placement.count)
+		ctrl->place_first = (place + 1) % ctrl->placement.count;
+}
+
+/* The time that is left is shared by the tries that are left. */
+static void try_next(struct nof_ctrl *ctrl, const struct nofi_err *last)
 {
 	uint64_t now = nofi_loop_now(ctrl->loop);
 	struct nofi_queue_opts o;
@@ -218,21 +244,25 @@ static void try_next_addr(struct nof_ctrl *ctrl, const struct nofi_err *last)
 
 	if (last)
 		err = *last;
+	else if (ctrl->addrs.count)
+		nofi_err_set(&err, -EAFNOSUPPORT, "\"%s\" has no address of the family (IPv4, "
+			     "IPv6) of the sources in queue_paths", ctrl->opts.traddr);
 	else
 		nofi_err_set(&err, -EADDRNOTAVAIL, "\"%s\" has no address", ctrl->opts.traddr);
 	for (;;) {
-		left = ctrl->addrs.count - ctrl->addr_next;
+		left = ctrl->ntries - ctrl->try_next;
 		if (!left || now >= ctrl->connect_deadline)
 			break;
-		ctrl->addr_next++;
-		if (ctrl->src_len && ctrl->src.ss_family != current_addr(ctrl)->sa.ss_family) {
+		ctrl->try_next++;
+		nofi_queue_opts_fill(ctrl, 0, 0, &o);
+		ctrl->peer = o.addr;
+		if (ctrl->src_len && o.sock.src.ss_family != o.addr.sa.ss_family) {
 			nofi_err_set(&err, -EAFNOSUPPORT,
 				     "host_traddr \"%s\" and the target's address "
 				     "are of different families (IPv4, IPv6)",
 				     ctrl->opts.host_traddr);
 			continue;
 		}
-		nofi_queue_opts_fill(ctrl, 0, &o);
 		/* In whole ms, for the sentence that may name it. */
 		o.connect_timeout_ns =
 			((ctrl->connect_deadline - now) / left / NOFI_MS + 1) * NOFI_MS;
@@ -245,13 +275,13 @@ static void try_next_addr(struct nof_ctrl *ctrl, const struct nofi_err *last)
 		nofi_queue_free(ctrl->admin);
 		ctrl->admin = NULL;
 	}
-	if (ctrl->addrs.count > 1) {
+	if (ctrl->ntries > 1) {
 		struct nofi_err all;
 
 		nofi_err_set(&all, err.code,
-			     "none of the %u addresses of \"%s\" worked; the last one: "
-			     "%s",
-			     ctrl->addrs.count, ctrl->opts.traddr, err.text);
+			     "none of the %u %s \"%s\" worked; the last one: %s", ctrl->ntries,
+			     ctrl->placement.count ? "ways (queue_paths) to" : "addresses of",
+			     ctrl->opts.traddr, err.text);
 		nofi_ctrl_fail(ctrl, &all);
 		return;
 	}
@@ -271,7 +301,9 @@ static void use_addrs(struct nof_ctrl *ctrl, const struct nofi_addrs *found)
 	ctrl->addrs.count = found->count;
 	for (unsigned i = 0; i < found->count; i++)
 		ctrl->addrs.addr[i] = found->addr[(i + skip) % found->count];
-	try_next_addr(ctrl, NULL);
+	ctrl->ntries = nofi_placement_tries(&ctrl->placement, &ctrl->addrs,
+					    ctrl->place_first + skip, ctrl->tries);
+	try_next(ctrl, NULL);
 }
 
 /* On the loop: the result, or what is left of a look-up that was given up. */
@@ -369,7 +401,7 @@ int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err)
 		ctrl->src = src.addr[0].sa;
 		ctrl->src_len = src.addr[0].len;
 	}
-	ctrl->addr_next = 0;
+	ctrl->ntries = ctrl->try_next = 0;
 	ctrl->is_transport_up = false;
 	ctrl->fail_status = 0;
 	ctrl->has_nvm_limits = ctrl->has_zns = false;

@@ -65,6 +65,12 @@ int nof_ctrl_new(struct nof_loop *loop, const struct nof_opts *opts, nof_event_f
 		goto fail;
 	}
 	nofi_uuid_parse(ctrl->opts.hostid, ctrl->hostid);
+	r = nofi_placement_parse(ctrl->opts.queue_paths, ctrl->opts.trsvcid, &ctrl->placement,
+				 &err);
+	if (r < 0) {
+		r = nofi_fail(r, "nof_ctrl_new: %s", err.text);
+		goto fail;
+	}
 	nofi_recover_init(ctrl);
 	if (ctrl->opts.pcap[0]) {
 		r = nofi_tap_open(ctrl->opts.pcap, &ctrl->tap, &err);

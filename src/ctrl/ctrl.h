@@ -51,6 +51,7 @@ struct nofi_ioq {
 	struct nof_ctrl *ctrl;		/* holds a reference */
 	struct nof_loop *loop;		/* where q lives */
 	uint16_t qid;			/* 1.. */
+	uint8_t place;			/* entry of queue_paths that it took */
 	uint16_t cntlid;		/* of the association it belongs to */
 	uint32_t entries;		/* of the queue */
 	uint32_t generation;		/* which association: ctrl->generation when it was got */
@@ -79,6 +80,7 @@ struct nofi_ioq {
 	bool is_refused;		/* Connect was answered, and the answer was no */
 	struct nofi_timer again;	/* until Connect is sent again: the id was in use */
 	uint8_t tries;			/* how often it was */
+	uint8_t place_tries;		/* entries of queue_paths that were tried */
 	void *connect_data;		/* data of the Connect command while it is under way */
 	struct iovec connect_iov;
 };

@@ -227,7 +227,7 @@ static void connected(void *arg, const struct nof_completion *c)
 		nofi_disc_fail(s, &err);
 		return;
 	}
-	s->peer = ctrl->addrs.addr[ctrl->addr_next - 1];
+	s->peer = ctrl->peer;
 	strcpy(s->own_nqn, ctrl->ident.subnqn);
 	if (s != s->disc->root && nofi_disc_find_same(s)) {
 		s->is_same = true;

@@ -30,6 +30,7 @@
 #include "ctrl/fsm.h"
 #include "ctrl/ident.h"
 #include "ctrl/ns.h"
+#include "ctrl/placement.h"
 #include "ctrl/reports.h"
 #include "pdu/wire.h"
 
@@ -115,6 +116,7 @@ struct nof_ctrl {
 	struct nof_loop *loop;		/* of the admin queue */
 	struct nof_opts opts;		/* checked, host identity filled in; constant */
 	uint8_t hostid[16];
+	struct nofi_placement placement;	/* queue_paths; constant */
 	nof_event_fn *events;		/* NULL after nof_ctrl_free() */
 	void *events_arg;
 	atomic_uint refs;		/* user, namespaces, I/O queues, messages, work */
@@ -160,7 +162,11 @@ struct nof_ctrl {
 	/* connect.c: transport */
 	struct nofi_lookup *lookup;	/* NULL: none is running */
 	struct nofi_addrs addrs;
-	uint32_t addr_next;		/* addrs.addr[addr_next−1] is being used */
+	struct nofi_try tries[NOFI_TRIES_MAX];	/* of this attempt, in their order */
+	uint32_t ntries;
+	uint32_t try_next;		/* tries[try_next−1] is being used, or was last */
+	struct nofi_addr peer;		/* where that leads */
+	uint32_t place_first;		/* entry of placement that the next attempt begins with */
 	struct nofi_timer connect_timer;	/* bounds the look-up */
 	uint64_t connect_deadline;	/* name and all addresses */
 	struct sockaddr_storage src;	/* host_traddr; ss_family 0: none */
@@ -307,7 +313,11 @@ void nofi_news_tell(struct nof_ctrl *ctrl, enum nofi_ctrl_news news, const struc
 
 /* connect.c */
 int nofi_connect_start(struct nof_ctrl *ctrl, struct nofi_err *err);
-void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, struct nofi_queue_opts *o);
+/* How a queue is connected, an I/O queue at its n-th try. ctrl->lock is held, or loop's thread. */
+void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t n,
+			  struct nofi_queue_opts *o);
+/* A connection of this entry of placement was lost: the next attempt begins with the next. */
+void nofi_place_lost(struct nof_ctrl *ctrl, uint32_t place);
 /* SQE and data of Connect for a queue. data: NOFI_CONNECT_LEN bytes; cntlid: for qid ≠ 0. */
 enum { NOFI_CONNECT_LEN = 1024 };
 void nofi_connect_build(const struct nof_ctrl *ctrl, uint16_t qid, uint16_t cntlid,

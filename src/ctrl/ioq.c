@@ -112,8 +112,10 @@ static void lost_arrived(struct nofi_msg *m)
 	pthread_mutex_lock(&ctrl->lock);
 	is_freed = ctrl->is_freed;
 	pthread_mutex_unlock(&ctrl->lock);
-	if (!is_freed && ctrl->state == NOF_CTRL_LIVE && ioq->generation == ctrl->generation)
+	if (!is_freed && ctrl->state == NOF_CTRL_LIVE && ioq->generation == ctrl->generation) {
+		nofi_place_lost(ctrl, ioq->place);
 		nofi_ctrl_fail(ctrl, &ioq->err);
+	}
 	nofi_ioq_put(ioq);
 }
 
@@ -141,8 +143,10 @@ static void ioq_died(struct nofi_ioq *ioq, const struct nofi_err *err)
 		nofi_loop_post(ctrl->loop, &ioq->lost_msg);
 	}
 	pthread_mutex_unlock(&ctrl->lock);
-	if (is_loss && ctrl->loop == ioq->loop)
+	if (is_loss && ctrl->loop == ioq->loop) {
+		nofi_place_lost(ctrl, ioq->place);
 		nofi_ctrl_fail(ctrl, &ioq->err);
+	}
 	tell(ioq);
 }
 
@@ -319,14 +323,71 @@ static void send_connect(struct nofi_ioq *ioq)
 	nofi_queue_send(ioq->q, &d);
 }
 
+static void ioq_event(void *arg, enum nofi_queue_event ev, const struct nofi_err *err);
+
+/*
+ * How to connect it next: from and to its own entry of queue_paths, then those behind it.
+ * −ENOTCONN: its association is over; −ENOENT: all were tried.
+ */
+static int next_place(struct nofi_ioq *ioq, struct nofi_queue_opts *o, struct nofi_err *err)
+{
+	struct nof_ctrl *ctrl = ioq->ctrl;
+	uint32_t places = ctrl->placement.count;
+	int r = 0;
+
+	pthread_mutex_lock(&ctrl->lock);
+	if (ctrl->state != NOF_CTRL_LIVE || ctrl->is_freed || ioq->is_kill_posted ||
+	    ioq->generation != ctrl->generation)
+		r = nofi_ctrl_not_live(ctrl, NULL, err);
+	else if (ioq->place_tries >= (places ? places : 1))
+		r = -ENOENT;
+	else
+		nofi_queue_opts_fill(ctrl, ioq->qid, ioq->place_tries, o);
+	pthread_mutex_unlock(&ctrl->lock);
+	if (r == 0 && places)
+		ioq->place = (uint8_t)nofi_placement_of(&ctrl->placement, ioq->qid,
+							ioq->place_tries);
+	ioq->place_tries++;
+	return r;
+}
+
+/* On failure *err says why the last one could not be. */
+static int start(struct nofi_ioq *ioq, struct nofi_err *err)
+{
+	struct nofi_queue *old = ioq->q, *q;
+	struct nofi_queue_opts o;
+	int r;
+
+	while ((r = next_place(ioq, &o, err)) == 0) {
+		if (nofi_queue_new(ioq->loop, &o, ioq_event, ioq, &q, err) < 0)
+			continue;
+		if (nofi_queue_start(q, err) == 0) {
+			ioq->q = q;
+			nofi_queue_free(old);
+			return 0;
+		}
+		nofi_queue_free(q);
+	}
+	return r == -ENOENT ? err->code : r;
+}
+
 static void ioq_event(void *arg, enum nofi_queue_event ev, const struct nofi_err *err)
 {
 	struct nofi_ioq *ioq = arg;
+	struct nofi_err why;
 
-	if (ev == NOFI_QUEUE_READY)
+	if (ev == NOFI_QUEUE_READY) {
 		send_connect(ioq);
-	else
-		ioq_died(ioq, err);
+		return;
+	}
+	why = *err;	/* it lives in the queue that is about to be replaced */
+	if (ioq->state == IOQ_CONNECTING && ioq->place_tries < ioq->ctrl->placement.count) {
+		nofi_log(ioq->loop, NOF_LOG_WARN, "I/O queue %u takes another entry of "
+			 "queue_paths than its own: %s", ioq->qid, why.text);
+		if (start(ioq, &why) == 0)
+			return;
+	}
+	ioq_died(ioq, &why);
 }
 
 /* ---- leaving ---- */
@@ -450,26 +511,10 @@ static void attach(struct nofi_ioq *ioq, struct nofi_ioq_user *u)
 	ioq->users = u;
 }
 
-static int start(struct nofi_ioq *ioq, const struct nofi_queue_opts *o, struct nofi_err *err)
-{
-	int r;
-
-	r = nofi_queue_new(ioq->loop, o, ioq_event, ioq, &ioq->q, err);
-	if (r < 0)
-		return r;
-	r = nofi_queue_start(ioq->q, err);
-	if (r < 0) {
-		nofi_queue_free(ioq->q);
-		ioq->q = NULL;
-	}
-	return r;
-}
-
 int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nofi_ioq_user *u,
 			struct nofi_err *err)
 {
 	struct nofi_ioq *ioq, *fresh = calloc(1, sizeof(*fresh));
-	struct nofi_queue_opts o;
 	int r = 0;
 
 	u->ioq = NULL;
@@ -519,10 +564,9 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 	ioq->generation = ctrl->generation;
 	ioq->cntlid = ctrl->cntlid;
 	ioq->entries = ctrl->io_entries;
-	nofi_queue_opts_fill(ctrl, ioq->qid, &o);
 	pthread_mutex_unlock(&ctrl->lock);
 
-	r = start(ioq, &o, err);
+	r = start(ioq, err);
 	if (r < 0) {
 		pthread_mutex_lock(&ctrl->lock);
 		unlink_locked(ioq);

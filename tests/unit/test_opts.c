@@ -34,6 +34,7 @@ static void test_defaults(void **state)
 	assert_int_equal(o.iopolicy, NOF_IOPOLICY_NUMA);
 	assert_false(o.duplicate_connect);
 	assert_string_equal(o.addr_map, "");
+	assert_string_equal(o.queue_paths, "");
 }
 
 /* Every listed key is known to the setter, and to nobody else. */
@@ -48,7 +49,7 @@ static void test_keys(void **state)
 				 strstr(*k, "host") || !strcmp(*k, "pcap") ? 0 : -EINVAL);
 		assert_null(strstr(nof_strerror_detail(), "unknown key"));
 	}
-	assert_int_equal(n, 28);
+	assert_int_equal(n, 29);
 	assert_int_equal(nof_opts_set(&o, "reconnect", "1"), -EINVAL);
 	assert_non_null(strstr(nof_strerror_detail(), "unknown key \"reconnect\""));
 	assert_non_null(strstr(nof_strerror_detail(), "the nearest one is reconnect_delay, "));
@@ -256,6 +257,7 @@ static void test_bad_fields(void **state)
 	REFUSED(o.write_hold_ms = -3, "write_hold");
 	REFUSED(o.iopolicy = (enum nof_iopolicy)9, "iopolicy");
 	REFUSED(memset(o.addr_map, 'x', sizeof(o.addr_map)), "addr_map");
+	REFUSED(strcpy(o.queue_paths, "10.0.0.1,"), "queue_paths");
 }
 
 int main(void)
