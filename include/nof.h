@@ -1657,6 +1657,39 @@ struct nof_transport {
 NOF_API int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t);
 NOF_API int nof_ctrl_get_transport(const struct nof_ctrl *ctrl, struct nof_transport *t);
 
+#define NOF_ENDPOINTS_MAX 16
+
+/* An address of this host that its kernel's MPTCP path manager knows. */
+struct nof_mptcp_endpoint {
+	char addr[64];
+	char dev[16];			/* interface, "" when any will do */
+	uint8_t id;
+	bool is_subflow;		/* connections get a subflow from it */
+	bool is_signal;			/* peers are told of it */
+	bool is_backup;			/* its subflows wait until no other works */
+	bool is_fullmesh;		/* subflows to every address of the peer */
+};
+
+struct nof_mptcp_status {
+	size_t size;			/* in: sizeof the struct */
+	bool is_supported;		/* the kernel has MPTCP */
+	bool is_enabled;		/* and makes MPTCP sockets for this thread */
+	char reason[160];		/* why not, and what changes it; "" else */
+	bool can_configure;		/* this thread may: CAP_NET_ADMIN here */
+	bool is_userspace_pm;		/* new connections are left to a daemon (mptcpd): the
+					   endpoints and limits below are without effect */
+	uint32_t subflows_max;		/* of a connection, beside the first */
+	uint32_t add_addr_accepted_max;	/* addresses of the peer that are made use of */
+	uint32_t endpoint_count;	/* may exceed NOF_ENDPOINTS_MAX */
+	struct nof_mptcp_endpoint endpoints[NOF_ENDPOINTS_MAX];
+};
+
+/*
+ * MPTCP in the network namespace of the calling thread. Takes a few system calls and no
+ * privilege. What cannot be found out is false, 0 or "".
+ */
+NOF_API int nof_mptcp_get_status(struct nof_mptcp_status *status);
+
 #ifdef __cplusplus
 }
 #endif
