@@ -6,14 +6,25 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mptcp/kernel.h"
+#include "mptcp/memory.h"
 #include "mptcp/sock.h"
 
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+/*
+ * So often the kernel sends a SYN again before it gives MPTCP up by itself: two with, and
+ * the plain one (net.mptcp.syn_retrans_before_tcp_fallback + 1).
+ */
+enum { SYN_RETRANS_OF_FALLBACK = 3 };
 
 static int open_proto(int family, int protocol)
 {
@@ -196,6 +207,39 @@ static int open_configured(int family, int protocol, const struct nofi_sock_opts
 	return fd;
 }
 
+/* The network namespace of a socket; 0: Linux before 5.14. */
+static uint64_t netns_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0)
+		return 0;
+	return cookie;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Are SYNs with MPTCP to this peer known to get lost? */
+static bool is_avoided(int fd, const struct nofi_sock_opts *opts, char *why, size_t why_len)
+{
+	uint32_t left;
+
+	if (!opts->peer || opts->mptcp != NOFI_MPTCP_PREFER || !nofi_memory.count ||
+	    !nofi_memory_avoids(&nofi_memory, netns_of(fd), opts->peer, now_ns(), &left))
+		return false;
+	snprintf(why, why_len, "earlier SYNs with MPTCP to this target got no answer: a firewall "
+		 "on the way drops TCP option 30; let it pass there. MPTCP is tried again in %u s",
+		 left);
+	return true;
+}
+
 /*
  * Tries MPTCP. Where only MPTCP is in the way, *why says so; an error that
  * TCP would share leaves it empty.
@@ -213,6 +257,10 @@ static int open_mptcp(int family, const struct nofi_sock_opts *opts, char *why, 
 			return socket_error(family, fd, err);
 		say_refusal(fd, why, why_len);
 		return fd;
+	}
+	if (is_avoided(fd, opts, why, why_len)) {
+		close(fd);
+		return -EPROTONOSUPPORT;
 	}
 	r = configure(fd, family, opts, &cause);
 	if (!r)
@@ -273,8 +321,118 @@ static int speaks_mptcp(int fd)
 	return errno == EOPNOTSUPP || errno == ENOPROTOOPT ? 0 : -errno;
 }
 
+/* TCP_INFO as far as it is used here. False: there is none. */
+static bool get_tcp_info(int fd, struct nofi_tcp_info *tcp)
+{
+	socklen_t len = sizeof(*tcp);
+
+	memset(tcp, 0, sizeof(*tcp));
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, tcp, &len) == 0;
+}
+
+/* Remembers that SYNs to the peer of fd got no answer, and says so. */
+static void strike(int fd, const struct nofi_sock_opts *opts, uint32_t unanswered,
+		   struct nofi_sock_proto *proto)
+{
+	uint32_t pause = 0;
+
+	proto->is_mptcp = false;
+	if (opts && opts->peer)
+		pause = nofi_memory_strike(&nofi_memory, netns_of(fd), opts->peer, now_ns(),
+					   unanswered);
+	if (pause && opts->mptcp == NOFI_MPTCP_PREFER)
+		snprintf(proto->reason, sizeof(proto->reason),
+			 "SYNs with MPTCP got no answer, plain TCP did: a firewall on the way "
+			 "drops TCP option 30; let it pass there. MPTCP is tried again in %u s",
+			 pause);
+	else if (unanswered >= NOFI_MEMORY_PROOF)
+		snprintf(proto->reason, sizeof(proto->reason),
+			 "SYNs with MPTCP got no answer, plain TCP did: a firewall on the way "
+			 "drops TCP option 30; let it pass there");
+	else
+		snprintf(proto->reason, sizeof(proto->reason),
+			 "the SYN with MPTCP got no answer in time, plain TCP did: a lost packet, "
+			 "or a firewall on the way that drops TCP option 30");
+}
+
+bool nofi_sock_is_dropped(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto)
+{
+	struct nofi_tcp_info tcp;
+	uint32_t syns = 1;
+
+	if (get_tcp_info(fd, &tcp)) {
+		if (tcp.state == TCP_ESTABLISHED)
+			return false;
+		syns += tcp.total_retrans;
+	}
+	strike(fd, opts, syns, proto);
+	return true;
+}
+
+/*
+ * After an MPTCP connection whose SYNs got no answer, the kernel makes every new one of the
+ * network namespace plain TCP, for an hour and longer. The only trace at the socket is that
+ * it has fallen back while its SYN is still on the way.
+ */
+void nofi_sock_watch_syn(int fd, struct nofi_sock_proto *proto)
+{
+	struct nofi_tcp_info tcp;
+
+	if (!proto->is_mptcp || speaks_mptcp(fd) != 0 || !get_tcp_info(fd, &tcp) ||
+	    tcp.state != TCP_SYN_SENT)
+		return;
+	snprintf(proto->reason, sizeof(proto->reason),
+		 "this kernel holds MPTCP back for now, as SYNs with it got no answer at some "
+		 "target: `sysctl net.mptcp.blackhole_timeout=0` as root ends that");
+}
+
+/* The connection is plain TCP from its beginning. Why? True: it may be the target's doing. */
+static bool explain_fallback(int fd, const struct nofi_sock_opts *opts,
+			     struct nofi_sock_proto *proto)
+{
+	struct nofi_tcp_info tcp;
+
+	proto->is_mptcp = false;
+	if (proto->reason[0])
+		return false;
+	if (get_tcp_info(fd, &tcp) && tcp.total_retrans >= SYN_RETRANS_OF_FALLBACK) {
+		strike(fd, opts, tcp.total_retrans, proto);
+		return false;
+	}
+	snprintf(proto->reason, sizeof(proto->reason),
+		 "the target did not take up MPTCP: it listens with plain TCP, or a middlebox on "
+		 "the way removes the MPTCP options");
+	return true;
+}
+
 int nofi_sock_check(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
 		    struct nofi_err *err)
+{
+	bool is_target;
+	int r;
+
+	if (!proto->is_mptcp)
+		return 0;
+	r = speaks_mptcp(fd);
+	if (r < 0)
+		return nofi_err_set(err, r, "cannot ask whether the connection is MPTCP: %s",
+				    strerror(-r));
+	if (r) {
+		proto->reason[0] = '\0';
+		if (opts && opts->peer && nofi_memory.count)
+			nofi_memory_clear(&nofi_memory, netns_of(fd), opts->peer);
+		return 0;
+	}
+	is_target = explain_fallback(fd, opts, proto);
+	if (opts && opts->mptcp == NOFI_MPTCP_REQUIRE)
+		return nofi_err_set(err, -EPROTONOSUPPORT, "mptcp=require: %s%s", proto->reason,
+				    is_target ? "; make it listen with MPTCP (for most programs: "
+				    "start it with `mptcpize run`)" : "");
+	return 0;
+}
+
+int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
+		      struct nofi_err *err)
 {
 	int r;
 
@@ -288,11 +446,10 @@ int nofi_sock_check(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_
 		return 0;
 	proto->is_mptcp = false;
 	snprintf(proto->reason, sizeof(proto->reason),
-		 "the target did not take up MPTCP: it listens with plain TCP, or a middlebox on "
-		 "the way removes the MPTCP options");
+		 "became plain TCP in mid-connection: a middlebox (NAT, proxy, firewall) removes "
+		 "or alters MPTCP's options or data; `nstat -az 'MPTcp*'` tells which");
 	if (opts && opts->mptcp == NOFI_MPTCP_REQUIRE)
-		return nofi_err_set(err, -EPROTONOSUPPORT, "mptcp=require: %s; make it listen with "
-				    "MPTCP (for most programs: start it with `mptcpize run`)",
+		return nofi_err_set(err, -EPROTONOSUPPORT, "mptcp=require: the connection %s",
 				    proto->reason);
 	return 0;
 }

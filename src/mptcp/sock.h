@@ -21,6 +21,11 @@ struct nofi_sock_opts {
 	const char *iface;		/* SO_BINDTODEVICE before connect, "" or NULL: none */
 	struct sockaddr_storage src;	/* source address to bind, ss_family 0: none */
 	socklen_t src_len;
+	/*
+	 * Who will be connected to: PREFER skips MPTCP where it is known to be dropped on the
+	 * way (memory.h). NULL: nothing is looked up or remembered. Must live as long as this.
+	 */
+	const struct sockaddr *peer;
 };
 
 /* Which protocol a socket really speaks, and why. */
@@ -40,12 +45,32 @@ int nofi_sock_open(int family, const struct nofi_sock_opts *opts, struct nofi_so
 		   struct nofi_err *err);
 
 /*
+ * Just after connect() was called: does the kernel try MPTCP at all? If not, *proto knows why
+ * for nofi_sock_check() (net.mptcp.blackhole_timeout, which is not told otherwise).
+ */
+void nofi_sock_watch_syn(int fd, struct nofi_sock_proto *proto);
+
+/*
  * After connect: did the peer accept MPTCP? Updates *proto (silent fallback:
  * TCP_IS_MPTCP, else MPTCP_INFO). REQUIRE makes fallback -EPROTONOSUPPORT with *err.
  * opts may be NULL: then fallback is never an error.
  */
 int nofi_sock_check(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
 		    struct nofi_err *err);
+
+/*
+ * Later: is it MPTCP still? As above, with the sentence for a fallback in mid-connection. A
+ * system call; not for the I/O path.
+ */
+int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
+		      struct nofi_err *err);
+
+/*
+ * Plain TCP to opts->peer was answered; how is fd, an MPTCP socket that tries the same? True:
+ * its SYNs were not answered, which is remembered and said in *proto. False: it is connected.
+ */
+bool nofi_sock_is_dropped(int fd, const struct nofi_sock_opts *opts,
+			  struct nofi_sock_proto *proto);
 
 /* Closes abortively: queued data is dropped, the peer sees RST (T-5). */
 void nofi_sock_abort(int fd);

@@ -16,10 +16,18 @@
 #include "queue/engine.h"
 #include "queue/machine.h"
 #include "queue/queue.h"
+#include "queue/rival.h"
 
 enum {
 	LATE_NS = 50 * 1000000,		/* a timer is late when it fires so long after its time */
 };
+/*
+ * MPTCP's second SYN leaves after 1 s. When it has no answer either a little later, plain TCP
+ * is tried beside it; with mptcp=require MPTCP has until its third, and until just before
+ * the kernel gives it up, which would cost other targets their MPTCP.
+ */
+#define RIVAL_NS   1200000000ull
+#define REQUIRE_NS 2500000000ull
 enum { NOTES_MAX = 20 };		/* log lines of one connection that its target causes */
 
 enum queue_state { QUEUE_NEW, QUEUE_CONNECTING, QUEUE_ICREQ, QUEUE_READY, QUEUE_DEAD };
@@ -45,6 +53,11 @@ struct nofi_queue {
 	void *arg;
 	struct nofi_queue_opts opts;
 	struct nofi_sock_proto proto;	/* what the socket speaks */
+	struct nofi_rival *rival;	/* while connecting: plain TCP beside MPTCP, else NULL */
+	uint64_t connect_deadline;	/* ns: of the connection and its ICResp */
+	uint64_t started;		/* ns: when connect was called */
+	bool is_raced;			/* the rival had its start, or there will be none */
+	bool is_alive;			/* mptcp=require: plain TCP was answered, MPTCP not yet */
 	char peer[80];			/* "127.0.0.1:4420", for sentences */
 	struct nofi_tap_stream *tap;	/* NULL = not recorded */
 	struct nofi_err err;		/* why it is dead */
@@ -81,6 +94,8 @@ static void die(struct nofi_queue *q, const struct nofi_err *why, bool is_silent
 		return;
 	q->state = QUEUE_DEAD;
 	q->err = *why;
+	nofi_rival_free(q->rival);
+	q->rival = NULL;
 	if (q->sock.fd >= 0) {
 		q->loop->eng->remove(q->loop, &q->sock);
 		nofi_sock_abort(q->sock.fd);
@@ -383,6 +398,11 @@ static void on_connected(struct nofi_sock *s, int res)
 		die_of(q, res, "%s", err.text);
 		return;
 	}
+	nofi_rival_free(q->rival);
+	q->rival = NULL;
+	q->is_raced = true;
+	if (q->timer.deadline < q->connect_deadline)
+		arm(q, q->connect_deadline);
 	res = nofi_sock_check(s->fd, &q->opts.sock, &q->proto, &err);
 	if (res < 0) {
 		die_of(q, res, "%s", err.text);
@@ -405,6 +425,72 @@ static void on_connected(struct nofi_sock *s, int res)
 	q->loop->eng->recv_start(q->loop, s);
 	if (q->state == QUEUE_ICREQ && q->batch == b)
 		q->loop->eng->send(q->loop, s, &b->msg, b->len);
+}
+
+/* ---- MPTCP without an answer ---- */
+
+/* Plain TCP is connected, MPTCP not: it takes its place, or with mptcp=require proves the drop. */
+static void on_rival(void *arg, int fd)
+{
+	struct nofi_queue *q = arg;
+	struct nofi_sock_proto proto = { .is_mptcp = true };
+	uint64_t patience = q->started + REQUIRE_NS;
+	int r;
+
+	nofi_rival_free(q->rival);
+	q->rival = NULL;
+	if (q->opts.sock.mptcp == NOFI_MPTCP_REQUIRE) {
+		nofi_sock_abort(fd);
+		q->is_alive = true;
+		arm(q, patience < q->connect_deadline ? patience : q->connect_deadline);
+		return;
+	}
+	/* Answered at the last moment: its event is on the way. */
+	if (!nofi_sock_is_dropped(q->sock.fd, &q->opts.sock, &proto)) {
+		nofi_sock_abort(fd);
+		return;
+	}
+	q->loop->eng->remove(q->loop, &q->sock);
+	nofi_sock_abort(q->sock.fd);
+	q->sock.fd = fd;
+	q->proto = proto;
+	nofi_log(q->loop, NOF_LOG_WARN, "queue %u to %s: uses TCP: %s", q->qid, q->peer,
+		 proto.reason);
+	r = q->loop->eng->add(q->loop, &q->sock);
+	if (r < 0) {
+		nofi_sock_abort(fd);
+		q->sock.fd = -1;
+		die_of(q, r, "%s: %s", q->loop->eng->name, strerror(-r));
+		return;
+	}
+	on_connected(&q->sock, 0);
+}
+
+/* When plain TCP is to be tried beside MPTCP. */
+static uint64_t race_time(const struct nofi_queue *q)
+{
+	uint64_t half = q->opts.connect_timeout_ns / 2;
+
+	return q->started + (half < RIVAL_NS ? half : RIVAL_NS);
+}
+
+/* True: it is too early for the end of the connect; the timer is armed again. */
+static bool race(struct nofi_queue *q)
+{
+	if (q->is_raced || q->state != QUEUE_CONNECTING)
+		return false;
+	q->is_raced = true;
+	if (arm(q, q->connect_deadline) < 0)
+		return false;
+	(void)nofi_rival_start(q->loop, &q->opts.sock, &q->opts.addr, on_rival, q, &q->rival);
+	return true;
+}
+
+/* mptcp=require, plain TCP was answered, MPTCP's SYNs in all that time were not. */
+static bool is_dropped(struct nofi_queue *q)
+{
+	return q->state == QUEUE_CONNECTING && q->is_alive &&
+	       nofi_sock_is_dropped(q->sock.fd, &q->opts.sock, &q->proto);
 }
 
 static const struct nofi_sock_ops sock_ops = {
@@ -460,6 +546,12 @@ static void on_timer(struct nofi_timer *t)
 
 	q->loop->busy--;	/* it is disarmed now */
 	if (q->state != QUEUE_READY) {
+		if (race(q))
+			return;
+		if (is_dropped(q)) {
+			die_of(q, -EPROTONOSUPPORT, "mptcp=require: %s", q->proto.reason);
+			return;
+		}
 		if (is_excused(q, t->deadline, q->opts.connect_timeout_ns))
 			return;
 		ms = (unsigned)(q->opts.connect_timeout_ns / 1000000);
@@ -526,6 +618,7 @@ int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err)
 	struct nofi_err why;
 	int r;
 
+	q->opts.sock.peer = (const struct sockaddr *)&q->opts.addr.sa;
 	r = nofi_sock_open(q->opts.addr.sa.ss_family, &q->opts.sock, &q->proto, err);
 	if (r < 0)
 		return r;
@@ -538,10 +631,15 @@ int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err)
 				    q->loop->eng->name, strerror(-r));
 	}
 	q->state = QUEUE_CONNECTING;
-	r = arm(q, nofi_loop_now(q->loop) + q->opts.connect_timeout_ns);
+	q->started = nofi_loop_now(q->loop);
+	q->connect_deadline = q->started + q->opts.connect_timeout_ns;
+	q->is_raced = !q->proto.is_mptcp;
+	r = arm(q, q->is_raced ? q->connect_deadline : race_time(q));
 	if (r == 0)
 		r = q->loop->eng->connect(q->loop, &q->sock, (struct sockaddr *)&q->opts.addr.sa,
 					  q->opts.addr.len);
+	if (r == 0)
+		nofi_sock_watch_syn(q->sock.fd, &q->proto);
 	if (r < 0) {
 		nofi_sock_connect_error(r, (struct sockaddr *)&q->opts.addr.sa, &why);
 		nofi_err_set(err, r, "queue %u to %s: %s", q->qid, q->peer, why.text);
