@@ -400,6 +400,8 @@ int nofi_nslist_take(struct nof_ctrl *ctrl, const uint8_t *page, struct nofi_err
 /* ioq.c: references, any thread */
 void nofi_ioq_get(struct nofi_ioq *ioq);
 void nofi_ioq_put(struct nofi_ioq *ioq);
+/* Looks whether the I/O queues of the controller's own loop are MPTCP still. */
+void nofi_ioq_recheck_all(struct nof_ctrl *ctrl);
 
 /* abort.c */
 void nofi_abort_init(struct nof_ctrl *ctrl);

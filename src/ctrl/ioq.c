@@ -65,6 +65,16 @@ static void unlink_locked(struct nofi_ioq *ioq)
 	ioq->is_linked = false;
 }
 
+/* Those of other loops look by themselves: nofi_queue_recheck() is for the queue's own thread. */
+void nofi_ioq_recheck_all(struct nof_ctrl *ctrl)
+{
+	pthread_mutex_lock(&ctrl->lock);
+	for (struct nofi_ioq *ioq = ctrl->ioqs; ioq; ioq = ioq->next)
+		if (ioq->loop == ctrl->loop && ioq->q && ioq->state == IOQ_READY)
+			nofi_queue_recheck(ioq->q);
+	pthread_mutex_unlock(&ctrl->lock);
+}
+
 /* ---- telling users ---- */
 
 /* A callback may put any user: each round starts at the front again. */
@@ -380,6 +390,8 @@ static void ioq_event(void *arg, enum nofi_queue_event ev, const struct nofi_err
 		send_connect(ioq);
 		return;
 	}
+	if (ev == NOFI_QUEUE_FALLBACK)
+		return;		/* nof_transport shows it */
 	why = *err;	/* it lives in the queue that is about to be replaced */
 	if (ioq->state == IOQ_CONNECTING && ioq->place_tries < ioq->ctrl->placement.count) {
 		nofi_log(ioq->loop, NOF_LOG_WARN, "I/O queue %u takes another entry of "

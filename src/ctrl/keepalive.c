@@ -46,6 +46,9 @@ static void ka_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 		return;
 	}
 	ctrl->stats.keep_alives++;
+	/* The program is awake anyway: nothing else would tell of a fallback in mid-connection. */
+	nofi_queue_recheck(ctrl->admin);
+	nofi_ioq_recheck_all(ctrl);
 	arm(ctrl, ctrl->ka_sent + kato_ns(ctrl) / 2);
 }
 

@@ -57,6 +57,7 @@ struct nofi_queue {
 	uint64_t connect_deadline;	/* ns: of the connection and its ICResp */
 	uint64_t started;		/* ns: when connect was called */
 	bool is_raced;			/* the rival had its start, or there will be none */
+	bool is_fallen;			/* FALLBACK is to be reported */
 	bool is_alive;			/* mptcp=require: plain TCP was answered, MPTCP not yet */
 	char peer[80];			/* "127.0.0.1:4420", for sentences */
 	struct nofi_tap_stream *tap;	/* NULL = not recorded */
@@ -130,6 +131,15 @@ static void die_of(struct nofi_queue *q, int code, const char *fmt, ...)
 	die(q, &err, false);
 }
 
+/* Dies of it later, where it may. */
+static void end_of(struct nofi_queue *q, int code, const char *text)
+{
+	if (q->pending.code || q->state == QUEUE_DEAD)
+		return;
+	nofi_err_set(&q->pending, code, "queue %u to %s: %s", q->qid, q->peer, text);
+	nofi_loop_defer(q->loop, &q->defer);
+}
+
 /* The batch went out: release what it named, perhaps complete, send on. */
 static void end_batch(struct nofi_queue *q)
 {
@@ -142,6 +152,17 @@ static void end_batch(struct nofi_queue *q)
 	nofi_machine_notify(&q->m);
 	if (nofi_machine_has_tx(&q->m))
 		nofi_loop_mark_dirty(q->loop, &q->dirty);
+}
+
+/* The owner may not free the queue in this event. */
+static void tell_fallback(struct nofi_queue *q)
+{
+	struct nofi_err err;
+
+	q->is_fallen = false;
+	nofi_err_set(&err, -EPROTONOSUPPORT, "queue %u to %s %s", q->qid, q->peer, q->proto.reason);
+	nofi_log(q->loop, NOF_LOG_WARN, "%s", err.text);
+	q->fn(q->arg, NOFI_QUEUE_FALLBACK, &err);
 }
 
 static void on_defer(struct nofi_defer *d)
@@ -158,6 +179,8 @@ static void on_defer(struct nofi_defer *d)
 		free(q);
 		return;
 	}
+	if (q->is_fallen && q->state == QUEUE_READY)
+		tell_fallback(q);
 	if (q->pending.code)
 		die(q, &q->pending, false);
 	else if (q->is_sent && q->batch)
@@ -175,6 +198,13 @@ static void on_ready(struct nofi_machine *m)
 {
 	struct nofi_queue *q = of_machine(m);
 
+	struct nofi_err err;
+
+	/* The third ACK, and the first data, may have lost MPTCP's options. */
+	if (nofi_sock_recheck(q->sock.fd, &q->opts.sock, &q->proto, &err) < 0) {
+		end_of(q, err.code, err.text);
+		return;
+	}
 	q->state = QUEUE_READY;
 	disarm(q);
 	nofi_log(q->loop, NOF_LOG_DEBUG, "queue %u to %s ready: %s%s%s, digests %s%s, MAXH2CDATA "
@@ -287,11 +317,11 @@ static void flush(struct nofi_dirty *d)
 
 static void end_later(struct nofi_queue *q, int code, const char *what)
 {
-	if (q->pending.code || q->state == QUEUE_DEAD)
-		return;
-	nofi_err_set(&q->pending, code, "queue %u to %s: %s: %s; the target or the network is gone",
-		     q->qid, q->peer, what, strerror(-code));
-	nofi_loop_defer(q->loop, &q->defer);
+	char text[128];
+
+	snprintf(text, sizeof(text), "%s: %s; the target or the network is gone", what,
+		 strerror(-code));
+	end_of(q, code, text);
 }
 
 static void on_sent(struct nofi_sock *s, int res)
@@ -567,6 +597,8 @@ static void on_timer(struct nofi_timer *t)
 	deadline = nofi_machine_deadline(&q->m);
 	if (!deadline)
 		return;
+	/* Under load this comes once per timeout: often enough, on whatever loop the queue is. */
+	nofi_queue_recheck(q);
 	if (deadline > nofi_loop_now(q->loop)) {
 		arm(q, deadline);
 		return;
@@ -650,6 +682,20 @@ int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err)
 	if (!nofi_loop_is_processing(q->loop))
 		nof_loop_wake(q->loop);
 	return 0;
+}
+
+void nofi_queue_recheck(struct nofi_queue *q)
+{
+	struct nofi_err why;
+
+	if (q->state != QUEUE_READY || !q->proto.is_mptcp || q->pending.code)
+		return;
+	if (nofi_sock_recheck(q->sock.fd, &q->opts.sock, &q->proto, &why) < 0)
+		end_of(q, why.code, why.text);
+	else if (!q->proto.is_mptcp)
+		q->is_fallen = true;
+	if (q->is_fallen)
+		nofi_loop_defer(q->loop, &q->defer);
 }
 
 void nofi_queue_kill(struct nofi_queue *q, const struct nofi_err *why)
