@@ -1,4 +1,4 @@
-# bash completion for nvmf-copy, nvmf-info, nvmf-perf and nvmf-target
+# bash completion for nvmf-copy, nvmf-info, nvmf-perf, nvmf-relay and nvmf-target
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Knows no option by itself: each tool prints its own table (--bash-options), which is the one it
@@ -103,4 +103,4 @@ _nvmf()
 	done
 }
 
-complete -F _nvmf nvmf-copy nvmf-info nvmf-perf nvmf-target
+complete -F _nvmf nvmf-copy nvmf-info nvmf-perf nvmf-relay nvmf-target

@@ -45,7 +45,7 @@ def options_of_help(tool):
 
 @test
 def every_option_of_every_tool_and_no_other():
-    for tool in ("nvmf-copy", "nvmf-info", "nvmf-perf", "nvmf-target"):
+    for tool in ("nvmf-copy", "nvmf-info", "nvmf-perf", "nvmf-relay", "nvmf-target"):
         found = {word.rstrip("=") for word in complete(f"{tool} --")}
         eq(found, options_of_help(tool), tool)
 
