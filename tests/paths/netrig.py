@@ -16,16 +16,16 @@ Net(paths=2, rate=None, v6=False, endpoints="signal", limits=(8, 8), emu=None, l
              endpoints for links 2..; "fullmesh": the same with the flag; None: none
   limits     (subflows, accepted ADD_ADDR) at both ends, None: the kernel's
   emu        links are pairs of tun devices joined by linkemu: its options as a dictionary, as
-             {"delay": "5ms", "jitter": "1ms", "loss": 0.5, "rate": "100mbit", "queue": 100,
-             "burst": "0.1:0.3", "reorder": True, "seed": 7} for all links, or a list of them;
+             {"delay": "5ms", "jitter": "1ms", "loss": 0.5, "rate": "100mbit",
+             "queue": "256k", "burst": "0.1:30", "reorder": True, "seed": 7} for all links, or a list of them;
              None in that list is a veth pair. Keys ending in _up (host to target) or _down (target
              to host) are for one direction. Then emu_stats() ends the emulators and says what
              they did.
   loss       as if loss(n, percent) had been called for every link
   delay      as emu={"delay": delay}
   nat        links that pass a third namespace (`router`), which masquerades the host
-  gso        False: no packet larger than the MTU, so that loss is per packet. Loss from the
-             start and emulators imply it
+  gso        False: veth carries no packet larger than the MTU, so that loss is per packet; loss
+             from the start implies it. Emulated links always lose single packets
   linkemu    the program; by default $NOF_LINKEMU, or that of the folder build/
 
 Addresses of link N: host 10.80.N.1 and fd00:80:N::1, target 10.80.N.2 and fd00:80:N::2; behind a
@@ -218,7 +218,7 @@ class Net:
             lines = [f"addr add {self.addr(side, n, False)}/24 dev {dev}",
                      f"addr add {self.addr(side, n, True)}/64 dev {dev} nodad",
                      f"link set {dev} up"]
-            if not self.gso or emu is not None:
+            if not self.gso and emu is None:
                 lines.insert(0, f"link set {dev} gso_max_segs 1")
             self._batch(side, lines)
         for version in ("-4", "-6"):
@@ -251,6 +251,7 @@ class Net:
     def _emulator(self, n, emu):
         options = []
         for key, value in emu.items():
+            key = key.replace("_", "-")
             if value is True:
                 options.append(f"--{key}")
             elif value is not None and value is not False:
