@@ -120,6 +120,21 @@ static int open_socket(const struct addrinfo *ai, bool *is_mptcp)
 	return fd;
 }
 
+/*
+ * Accepted connections inherit it, and later subflows take it from their connection. After bind():
+ * an MPTCP socket has no subflow before, and then believes any name.
+ */
+static int set_congestion(int fd, char *err, size_t errlen)
+{
+	if (!opt.congestion || !setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, opt.congestion,
+					   (socklen_t)strlen(opt.congestion)))
+		return 0;
+	snprintf(err, errlen, "--congestion=%.32s: %s; net.ipv4.tcp_available_congestion_control "
+		 "lists what this kernel has, tcp_allowed_congestion_control what needs no "
+		 "privilege", opt.congestion, strerror(errno));
+	return -1;
+}
+
 /* ADDR:PORT, [IPv6]:PORT, ADDR or :PORT */
 static int split_spec(char *spec, const char **host, const char **port)
 {
@@ -227,7 +242,10 @@ struct listener *listen_add(const char *spec, char *err, size_t errlen)
 	setsockopt(l->io.fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (ai->ai_family == AF_INET6)
 		setsockopt(l->io.fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	if (bind(l->io.fd, ai->ai_addr, ai->ai_addrlen) || listen(l->io.fd, 1024)) {
+	if (bind(l->io.fd, ai->ai_addr, ai->ai_addrlen) || set_congestion(l->io.fd, err, errlen) ||
+	    listen(l->io.fd, 1024)) {
+		if (*err)
+			goto fail;
 		snprintf(err, errlen, "cannot listen on %s: %s; choose another address, or port "
 			 "0 for a free one", spec, strerror(errno));
 		goto fail;

@@ -48,6 +48,7 @@ static const char usage_text[] =
 "  --listen=ADDR:PORT[,ana=GROUP:STATE…][,portid=N]\n"
 "                         listen there (repeatable; default 127.0.0.1:4420; port 0: a free one)\n"
 "  --mptcp=prefer|off     MPTCP sockets where the kernel has them (default prefer)\n"
+"  --congestion=NAME      congestion control of its connections (default: the system's)\n"
 "  --nqn=NQN              begins a subsystem; the --ns and --allow-host after it are its own\n"
 "  --ns=mem:SIZE|file:PATH|null:SIZE[,option…]\n"
 "                         a namespace (repeatable; default mem:1G with 4096-byte blocks)\n"
@@ -178,13 +179,14 @@ enum {
 	O_R2T, O_R2T_SIZE, O_C2H_SIZE, O_SUCCESS, O_CPDA, O_MAXH2CDATA, O_MDTS, O_QUEUES,
 	O_QUEUE_SIZE, O_KATO_CHECK, O_ALLOW_HOST, O_NO_FLUSH, O_MAX_CONNS, O_CONTROL, O_VERBOSE,
 	O_ANA, O_ANATT, O_CQT, O_CRDT, O_TBKAS, O_ACL, O_CNTLID_MIN, O_ZASL,
-	O_CAPACITY, O_OP_TIME, O_DISCOVERY_NQN,
+	O_CAPACITY, O_OP_TIME, O_DISCOVERY_NQN, O_CONGESTION,
 	O_HELP, O_VERSION, O_BASH_OPTIONS,
 };
 
 static const struct option longopts[] = {
 	{ "listen", required_argument, NULL, O_LISTEN },
 	{ "mptcp", required_argument, NULL, O_MPTCP },
+	{ "congestion", required_argument, NULL, O_CONGESTION },
 	{ "nqn", required_argument, NULL, O_NQN },
 	{ "ns", required_argument, NULL, O_NS },
 	{ "hdgst", optional_argument, NULL, O_HDGST },
@@ -309,6 +311,9 @@ static void set_option(int o, const char *v, struct subsys **cur)
 		if (strcmp(v, "prefer") && strcmp(v, "off"))
 			usage_error("--mptcp=%s: prefer or off", v);
 		opt.is_mptcp = v[0] == 'p';
+		break;
+	case O_CONGESTION:
+		opt.congestion = v;
 		break;
 	case O_NQN:
 		*cur = subsys_new(v, err, sizeof(err));

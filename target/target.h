@@ -164,6 +164,7 @@ enum tristate { OFF, ON };
 /* The command line, fixed after start. */
 struct options {
 	bool is_mptcp;
+	const char *congestion;		/* NULL: the system's */
 	bool hdgst, ddgst;		/* agree when the host offers */
 	bool success;			/* SUCCESS on the last C2HData where allowed (T-14) */
 	bool kato_check;

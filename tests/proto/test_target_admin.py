@@ -4,7 +4,9 @@
 features and logs of nvmf-target: usage test_target_admin.py
 PATH/nvmf-target. Output is TAP."""
 import os
+import shutil
 import struct
+import subprocess
 import sys
 import time
 
@@ -374,6 +376,24 @@ def features_errors_and_effects():
         eq(u16(log, 4 * 0x0D) & 1, 0)
         broken(lambda: t.control("fw"), ValueError)
         h.close()
+
+
+@test
+def congestion_control_is_that_of_its_connections():
+    for mptcp in ("off", "prefer"):
+        with Running("--congestion=reno", f"--mptcp={mptcp}") as t:
+            h = Host(t.addr)
+            h.io()
+            if shutil.which("ss"):
+                out = subprocess.run(["ss", "-Htin", "state", "established", "sport", "=",
+                                      f":{t.addr[1]}"], capture_output=True, text=True,
+                                     check=True).stdout
+                eq(out.count(" reno "), 2, out)
+        for name in ("no-such", "x" * 40):
+            p = subprocess.run([sys.argv[1], f"--congestion={name}", f"--mptcp={mptcp}",
+                                "--listen=127.0.0.1:0"], capture_output=True, text=True,
+                               timeout=10, check=False)
+            eq((p.returncode, "--congestion=" + name[:32] in p.stderr), (1, True), p.stderr)
 
 
 if __name__ == "__main__":
