@@ -216,8 +216,6 @@ static void admin_event(void *arg, enum nofi_queue_event ev, const struct nofi_e
 		nofi_step_enter(ctrl, &nofi_step_connect);
 		return;
 	}
-	if (ev == NOFI_QUEUE_FALLBACK)
-		return;		/* nof_transport shows it */
 	if (!ctrl->admin)
 		return;		/* teardown() is closing it */
 	if (ctrl->state == NOF_CTRL_CONNECTING && !ctrl->is_transport_up) {

@@ -390,8 +390,6 @@ static void ioq_event(void *arg, enum nofi_queue_event ev, const struct nofi_err
 		send_connect(ioq);
 		return;
 	}
-	if (ev == NOFI_QUEUE_FALLBACK)
-		return;		/* nof_transport shows it */
 	why = *err;	/* it lives in the queue that is about to be replaced */
 	if (ioq->state == IOQ_CONNECTING && ioq->place_tries < ioq->ctrl->placement.count) {
 		nofi_log(ioq->loop, NOF_LOG_WARN, "I/O queue %u takes another entry of "

@@ -169,7 +169,7 @@ int nofi_sock_get_info(int fd, const struct nofi_sock_proto *proto_in,
 
 		/* Fallback can also come after the connection has been made. */
 		if (info.proto.is_mptcp) {
-			r = nofi_sock_recheck(fd, NULL, &now, NULL);
+			r = nofi_sock_look(fd, &now);
 			if (r < 0)
 				return r;
 		}

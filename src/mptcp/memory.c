@@ -63,7 +63,7 @@ static struct nofi_memory_entry *make_room(struct nofi_memory *m)
 }
 
 bool nofi_memory_avoids(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
-			uint64_t now, uint32_t *left_s)
+			uint64_t now, struct nofi_memory_why *why)
 {
 	struct nofi_memory_entry key, *e;
 	bool is_avoided = false;
@@ -76,8 +76,10 @@ bool nofi_memory_avoids(struct nofi_memory *m, uint64_t netns, const struct sock
 		e->used = now;
 		if (now < e->until) {
 			is_avoided = true;
-			if (left_s)
-				*left_s = (uint32_t)((e->until - now + SECOND - 1) / SECOND);
+			if (why) {
+				why->left_s = (uint32_t)((e->until - now + SECOND - 1) / SECOND);
+				why->cause = e->cause;
+			}
 		} else {
 			/* This one tries; its fellows, made at the same time, do not wait. */
 			e->until = now + NOFI_MEMORY_TRIAL_S * SECOND;
@@ -101,8 +103,8 @@ static void avoid(struct nofi_memory_entry *e, uint64_t now)
 	e->until = now + e->pause_s * SECOND;
 }
 
-uint32_t nofi_memory_strike(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
-			    uint64_t now, uint32_t unanswered)
+static uint32_t strike(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
+		       uint64_t now, uint32_t unanswered, enum nofi_memory_cause cause)
 {
 	struct nofi_memory_entry key, *e;
 	uint32_t pause = 0;
@@ -116,6 +118,7 @@ uint32_t nofi_memory_strike(struct nofi_memory *m, uint64_t netns, const struct 
 		*e = key;
 	}
 	e->used = now;
+	e->cause = cause;
 	if (e->pause_s) {
 		avoid(e, now);
 	} else {
@@ -130,6 +133,18 @@ uint32_t nofi_memory_strike(struct nofi_memory *m, uint64_t netns, const struct 
 		pause = (uint32_t)((e->until - now + SECOND - 1) / SECOND);
 	pthread_mutex_unlock(&m->lock);
 	return pause;
+}
+
+uint32_t nofi_memory_strike(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
+			    uint64_t now, uint32_t unanswered)
+{
+	return strike(m, netns, peer, now, unanswered, NOFI_MEMORY_DROPPED);
+}
+
+uint32_t nofi_memory_break(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
+			   uint64_t now)
+{
+	return strike(m, netns, peer, now, NOFI_MEMORY_PROOF, NOFI_MEMORY_BROKEN);
 }
 
 void nofi_memory_clear(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer)

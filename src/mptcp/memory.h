@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Which targets do not answer SYNs with MPTCP, because something on the way drops
- * them: new connections to these use TCP at once, until MPTCP is tried again. By
+ * Which targets MPTCP does not reach, because something on the way drops its SYNs or
+ * breaks its connections: new ones use TCP at once, until MPTCP is tried again. By
  * address, port and network namespace, so that one firewall costs no other target
  * its MPTCP, as the kernel's own blackhole detection does for the whole namespace.
  *
@@ -30,6 +30,9 @@ enum {
 	NOFI_MEMORY_DOUBT_S = 600,	/* a suspicion is forgotten after this */
 };
 
+/* What happened to MPTCP on the way. */
+enum nofi_memory_cause { NOFI_MEMORY_DROPPED, NOFI_MEMORY_BROKEN };
+
 struct nofi_memory_entry {
 	uint64_t netns;			/* cookie of the network namespace, 0: kernel has none */
 	uint8_t addr[16];		/* IPv4 in the first four, rest 0 */
@@ -38,6 +41,7 @@ struct nofi_memory_entry {
 	uint16_t family;		/* AF_UNSPEC: a free entry */
 	uint32_t pause_s;		/* length of the present avoidance, 0: only suspected */
 	uint32_t unanswered;		/* SYNs, while suspected */
+	enum nofi_memory_cause cause;	/* the latest */
 	uint64_t until;			/* ns: end of avoidance, or of the suspicion */
 	uint64_t used;			/* ns: last looked at or struck */
 };
@@ -52,15 +56,23 @@ struct nofi_memory {
 extern struct nofi_memory nofi_memory;
 
 /*
- * True: use TCP at once; *left_s (may be NULL) is when MPTCP is tried again. False also for
- * the one connection that tries. now: CLOCK_MONOTONIC in ns.
+ * True: use TCP at once; why (may be NULL) is for how long, and what happened. False also
+ * for the one connection that tries. now: CLOCK_MONOTONIC in ns.
  */
+struct nofi_memory_why {
+	uint32_t left_s;
+	enum nofi_memory_cause cause;
+};
 bool nofi_memory_avoids(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
-			uint64_t now, uint32_t *left_s);
+			uint64_t now, struct nofi_memory_why *why);
 
 /* So many SYNs got no answer while plain TCP did. Returns for how long MPTCP is avoided now. */
 uint32_t nofi_memory_strike(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
 			    uint64_t now, uint32_t unanswered);
+
+/* A connection that was MPTCP was damaged on the way: the next ones are TCP. */
+uint32_t nofi_memory_break(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer,
+			   uint64_t now);
 
 /* MPTCP was answered. */
 void nofi_memory_clear(struct nofi_memory *m, uint64_t netns, const struct sockaddr *peer);

@@ -229,14 +229,19 @@ static uint64_t now_ns(void)
 /* Are SYNs with MPTCP to this peer known to get lost? */
 static bool is_avoided(int fd, const struct nofi_sock_opts *opts, char *why, size_t why_len)
 {
-	uint32_t left;
+	struct nofi_memory_why memory;
 
 	if (!opts->peer || opts->mptcp != NOFI_MPTCP_PREFER || !nofi_memory.count ||
-	    !nofi_memory_avoids(&nofi_memory, netns_of(fd), opts->peer, now_ns(), &left))
+	    !nofi_memory_avoids(&nofi_memory, netns_of(fd), opts->peer, now_ns(), &memory))
 		return false;
-	snprintf(why, why_len, "earlier SYNs with MPTCP to this target got no answer: a firewall "
-		 "on the way drops TCP option 30; let it pass there. MPTCP is tried again in %u s",
-		 left);
+	if (memory.cause == NOFI_MEMORY_BROKEN)
+		snprintf(why, why_len, "MPTCP to this target was broken by a middlebox that "
+			 "removes or alters TCP option 30; let it pass there. MPTCP is tried again "
+			 "in %u s", memory.left_s);
+	else
+		snprintf(why, why_len, "earlier SYNs with MPTCP to this target got no answer: a "
+			 "firewall on the way drops TCP option 30; let it pass there. MPTCP is "
+			 "tried again in %u s", memory.left_s);
 	return true;
 }
 
@@ -431,8 +436,8 @@ int nofi_sock_check(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_
 	return 0;
 }
 
-int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
-		      struct nofi_err *err)
+int nofi_sock_check_data(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
+			 struct nofi_err *err)
 {
 	int r;
 
@@ -446,12 +451,46 @@ int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts, struct nofi_soc
 		return 0;
 	proto->is_mptcp = false;
 	snprintf(proto->reason, sizeof(proto->reason),
-		 "became plain TCP in mid-connection: a middlebox (NAT, proxy, firewall) removes "
-		 "or alters MPTCP's options or data; `nstat -az 'MPTcp*'` tells which");
-	if (opts && opts->mptcp == NOFI_MPTCP_REQUIRE)
-		return nofi_err_set(err, -EPROTONOSUPPORT, "mptcp=require: the connection %s",
-				    proto->reason);
+		 "MPTCP ended with the first data: a middlebox (NAT, proxy, firewall) removes TCP "
+		 "option 30 behind the handshake; let it pass there");
+	if (opts->mptcp == NOFI_MPTCP_REQUIRE)
+		return nofi_err_set(err, -EPROTONOSUPPORT, "mptcp=require: %s", proto->reason);
 	return 0;
+}
+
+int nofi_sock_look(int fd, struct nofi_sock_proto *proto)
+{
+	int r;
+
+	if (!proto->is_mptcp)
+		return 0;
+	r = speaks_mptcp(fd);
+	if (r)
+		return r < 0 ? r : 0;
+	proto->is_mptcp = false;
+	snprintf(proto->reason, sizeof(proto->reason),
+		 "became plain TCP in mid-connection: a middlebox (NAT, proxy, firewall) removes "
+		 "or alters TCP option 30; let it pass there");
+	return 0;
+}
+
+/*
+ * A connection that falls back behind its first data is damaged: the end that still sees
+ * MPTCP's options waits in vain for acknowledgements of that level, and sends the same data
+ * again, which the end that has fallen back takes for new data (seen with Linux 6.18: an
+ * answer that arrived twice). So it is ended, and the next one is TCP from its beginning.
+ */
+int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts,
+		      const struct nofi_sock_proto *proto, struct nofi_err *err)
+{
+	struct nofi_sock_proto now = *proto;
+
+	if (nofi_sock_look(fd, &now) < 0 || now.is_mptcp == proto->is_mptcp)
+		return 0;
+	if (opts->peer)
+		nofi_memory_break(&nofi_memory, netns_of(fd), opts->peer, now_ns());
+	return nofi_err_set(err, -ECONNRESET, "the connection %s. It is given up, as the kernel "
+			    "may repeat or lose data in such a case", now.reason);
 }
 
 void nofi_sock_abort(int fd)

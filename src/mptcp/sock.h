@@ -59,11 +59,20 @@ int nofi_sock_check(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_
 		    struct nofi_err *err);
 
 /*
- * Later: is it MPTCP still? As above, with the sentence for a fallback in mid-connection. A
- * system call; not for the I/O path.
+ * After the first data went both ways, as above: they may have lost MPTCP's options. A
+ * connection that is TCP from here on is a sound one.
  */
-int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
-		      struct nofi_err *err);
+int nofi_sock_check_data(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
+			 struct nofi_err *err);
+
+/*
+ * Later: is it MPTCP still? If not, its stream cannot be trusted: −ECONNRESET with *err, also
+ * with PREFER, and the target is remembered. A system call; not for the I/O path.
+ */
+int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts,
+		      const struct nofi_sock_proto *proto, struct nofi_err *err);
+/* The same question for display only: *proto says what it is now, and why. */
+int nofi_sock_look(int fd, struct nofi_sock_proto *proto);
 
 /*
  * Plain TCP to opts->peer was answered; how is fd, an MPTCP socket that tries the same? True:

@@ -57,7 +57,6 @@ struct nofi_queue {
 	uint64_t connect_deadline;	/* ns: of the connection and its ICResp */
 	uint64_t started;		/* ns: when connect was called */
 	bool is_raced;			/* the rival had its start, or there will be none */
-	bool is_fallen;			/* FALLBACK is to be reported */
 	bool is_alive;			/* mptcp=require: plain TCP was answered, MPTCP not yet */
 	char peer[80];			/* "127.0.0.1:4420", for sentences */
 	struct nofi_tap_stream *tap;	/* NULL = not recorded */
@@ -154,17 +153,6 @@ static void end_batch(struct nofi_queue *q)
 		nofi_loop_mark_dirty(q->loop, &q->dirty);
 }
 
-/* The owner may not free the queue in this event. */
-static void tell_fallback(struct nofi_queue *q)
-{
-	struct nofi_err err;
-
-	q->is_fallen = false;
-	nofi_err_set(&err, -EPROTONOSUPPORT, "queue %u to %s %s", q->qid, q->peer, q->proto.reason);
-	nofi_log(q->loop, NOF_LOG_WARN, "%s", err.text);
-	q->fn(q->arg, NOFI_QUEUE_FALLBACK, &err);
-}
-
 static void on_defer(struct nofi_defer *d)
 {
 	struct nofi_queue *q = of(d, defer);
@@ -179,8 +167,6 @@ static void on_defer(struct nofi_defer *d)
 		free(q);
 		return;
 	}
-	if (q->is_fallen && q->state == QUEUE_READY)
-		tell_fallback(q);
 	if (q->pending.code)
 		die(q, &q->pending, false);
 	else if (q->is_sent && q->batch)
@@ -201,7 +187,7 @@ static void on_ready(struct nofi_machine *m)
 	struct nofi_err err;
 
 	/* The third ACK, and the first data, may have lost MPTCP's options. */
-	if (nofi_sock_recheck(q->sock.fd, &q->opts.sock, &q->proto, &err) < 0) {
+	if (nofi_sock_check_data(q->sock.fd, &q->opts.sock, &q->proto, &err) < 0) {
 		end_of(q, err.code, err.text);
 		return;
 	}
@@ -243,7 +229,14 @@ static void on_fatal(struct nofi_machine *m, const struct nofi_pdu_error *pe,
 {
 	struct nofi_queue *q = of_machine(m);
 	uint8_t copy[NOFI_IC_LEN];
+	struct nofi_err why;
 
+	/* The stream was damaged on the way: the target is not to blame, and another try may do. */
+	if (q->state == QUEUE_READY &&
+	    nofi_sock_recheck(q->sock.fd, &q->opts.sock, &q->proto, &why) < 0) {
+		die_of(q, why.code, "%s", why.text);
+		return;
+	}
 	if (pe->fes != NOFI_FES_NONE) {
 		/* The culprit lies in staging, which remove() may give back. */
 		if (culprit_len > sizeof(copy))
@@ -692,10 +685,6 @@ void nofi_queue_recheck(struct nofi_queue *q)
 		return;
 	if (nofi_sock_recheck(q->sock.fd, &q->opts.sock, &q->proto, &why) < 0)
 		end_of(q, why.code, why.text);
-	else if (!q->proto.is_mptcp)
-		q->is_fallen = true;
-	if (q->is_fallen)
-		nofi_loop_defer(q->loop, &q->defer);
 }
 
 void nofi_queue_kill(struct nofi_queue *q, const struct nofi_err *why)

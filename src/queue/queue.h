@@ -37,11 +37,7 @@ struct nofi_queue_opts {
 	struct nofi_tap *tap;		/* NULL, or where plaintext PDUs are recorded */
 };
 
-enum nofi_queue_event {
-	NOFI_QUEUE_READY,
-	NOFI_QUEUE_FALLBACK,		/* it was MPTCP and became plain TCP: err says why */
-	NOFI_QUEUE_DEAD,
-};
+enum nofi_queue_event { NOFI_QUEUE_READY, NOFI_QUEUE_DEAD };
 /* err: why it died (code −ECANCELED after nofi_queue_kill() by the owner). May free the queue. */
 typedef void nofi_queue_event_fn(void *arg, enum nofi_queue_event ev, const struct nofi_err *err);
 
@@ -61,9 +57,8 @@ const struct nofi_pdu_params *nofi_queue_params(const struct nofi_queue *q);
 uint16_t nofi_queue_qid(const struct nofi_queue *q);
 struct nof_loop *nofi_queue_loop(const struct nofi_queue *q);
 /*
- * Looks whether a ready queue is MPTCP still: a system call, for now and then. With
- * mptcp=require a queue that is not dies of it, else FALLBACK is reported; both later, from
- * the loop: nothing is called from here.
+ * Looks whether a ready queue that was MPTCP is so still: a system call, for now and then. If
+ * not, it dies of it; later, from the loop: nothing is called from here.
  */
 void nofi_queue_recheck(struct nofi_queue *q);
 int nofi_queue_get_info(const struct nofi_queue *q, struct nofi_sock_info *info);

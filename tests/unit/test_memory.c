@@ -39,11 +39,11 @@ static const struct sockaddr *v6(const char *addr, unsigned port, uint32_t scope
 
 static void nothing_is_known_at_first(void **state)
 {
-	uint32_t left = 77;
+	struct nofi_memory_why why = { .left_s = 77 };
 
 	(void)state;
-	assert_false(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), SECOND, &left));
-	assert_int_equal(left, 77);
+	assert_false(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), SECOND, &why));
+	assert_int_equal(why.left_s, 77);
 	nofi_memory_clear(&m, 1, v4("10.0.0.1", 4420));
 	assert_int_equal(m.count, 0);
 }
@@ -84,23 +84,24 @@ static void only_that_target_is_avoided(void **state)
 static void the_pause_doubles_up_to_an_hour(void **state)
 {
 	uint64_t now = 5 * SECOND;
-	uint32_t want = NOFI_MEMORY_FIRST_S, left;
+	uint32_t want = NOFI_MEMORY_FIRST_S;
+	struct nofi_memory_why why;
 
 	(void)state;
 	assert_int_equal(nofi_memory_strike(&m, 1, v4("10.0.0.1", 4420), now, 2), want);
 	for (int i = 0; i < 10; i++) {
-		assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &left));
-		assert_int_equal(left, want);
+		assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &why));
+		assert_int_equal(why.left_s, want);
 		/* Those that had been under way at the same time do not make it longer. */
 		assert_int_equal(nofi_memory_strike(&m, 1, v4("10.0.0.1", 4420), now, 2), want);
 		now += want * SECOND - 1;
-		assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &left));
-		assert_int_equal(left, 1);
+		assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &why));
+		assert_int_equal(why.left_s, 1);
 		now++;
 		/* One tries, its fellows do not wait for it. */
-		assert_false(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &left));
-		assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &left));
-		assert_int_equal(left, NOFI_MEMORY_TRIAL_S);
+		assert_false(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &why));
+		assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, &why));
+		assert_int_equal(why.left_s, NOFI_MEMORY_TRIAL_S);
 		want = want * 2 < NOFI_MEMORY_LONGEST_S ? want * 2 : NOFI_MEMORY_LONGEST_S;
 		now += 2 * SECOND;
 		assert_int_equal(nofi_memory_strike(&m, 1, v4("10.0.0.1", 4420), now, 1), want);
@@ -119,6 +120,20 @@ static void a_trial_without_a_result_is_repeated(void **state)
 		assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), now, NULL));
 		now += NOFI_MEMORY_TRIAL_S * SECOND;
 	}
+}
+
+static void a_broken_connection_is_proof_enough(void **state)
+{
+	struct nofi_memory_why why;
+
+	(void)state;
+	assert_int_equal(nofi_memory_break(&m, 1, v4("10.0.0.1", 4420), SECOND),
+			 NOFI_MEMORY_FIRST_S);
+	nofi_memory_strike(&m, 1, v4("10.0.0.2", 4420), SECOND, 3);
+	assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.1", 4420), SECOND, &why));
+	assert_int_equal(why.cause, NOFI_MEMORY_BROKEN);
+	assert_true(nofi_memory_avoids(&m, 1, v4("10.0.0.2", 4420), SECOND, &why));
+	assert_int_equal(why.cause, NOFI_MEMORY_DROPPED);
 }
 
 static void the_table_is_bounded(void **state)
@@ -162,6 +177,7 @@ int main(void)
 		cmocka_unit_test_setup(only_that_target_is_avoided, setup),
 		cmocka_unit_test_setup(the_pause_doubles_up_to_an_hour, setup),
 		cmocka_unit_test_setup(a_trial_without_a_result_is_repeated, setup),
+		cmocka_unit_test_setup(a_broken_connection_is_proof_enough, setup),
 		cmocka_unit_test_setup(the_table_is_bounded, setup),
 		cmocka_unit_test_setup(other_families_are_not_kept, setup),
 	};
