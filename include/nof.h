@@ -1657,6 +1657,25 @@ struct nof_transport {
 NOF_API int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t);
 NOF_API int nof_ctrl_get_transport(const struct nof_ctrl *ctrl, struct nof_transport *t);
 
+/* The way to an address, as the kernel's routing table has it. */
+struct nof_route {
+	size_t size;			/* in: sizeof the struct */
+	char dev[16];			/* interface */
+	char source[64];		/* numeric; "" = the kernel did not say */
+	char gateway[64];		/* numeric; "" = on the link */
+	uint32_t mtu;			/* of the route, else of the interface */
+	uint32_t rto_min_us;		/* least retransmission timeout, 0: sysctl tcp_rto_min_us */
+	uint32_t speed_mbit;		/* of the interface, 0: not known */
+	bool has_carrier;
+};
+
+/*
+ * In the network namespace of the calling thread. peer, and local, from where, or NULL: a
+ * numeric address, a port behind it does not matter. EINVAL, EAFNOSUPPORT; the kernel's reason
+ * when there is no route: ENETUNREACH, EHOSTUNREACH, EACCES …; EPERM where netlink is forbidden.
+ */
+NOF_API int nof_route_get(const char *peer, const char *local, struct nof_route *route);
+
 #define NOF_ENDPOINTS_MAX 16
 
 /* An address of this host that its kernel's MPTCP path manager knows. */
