@@ -100,6 +100,12 @@ size_t nofi_enc_capsule_cmd(uint8_t *out, const struct nofi_pdu_params *pp, cons
 			    uint32_t data_len)
 {
 	memcpy(out + NOFI_CH_LEN, sqe, NOFI_SQE_LEN);
+	/* By the million: nothing to compute. */
+	if (!data_len && !pp->hdgst) {
+		put_ch(out, NOFI_PDU_CAPSULE_CMD, 0, NOFI_CAPSULE_CMD_HLEN, 0,
+		       NOFI_CAPSULE_CMD_HLEN);
+		return NOFI_CAPSULE_CMD_HLEN;
+	}
 	return finish(out, pp, NOFI_PDU_CAPSULE_CMD, 0, NOFI_CAPSULE_CMD_HLEN, pp->cpda, data_len);
 }
 

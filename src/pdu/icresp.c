@@ -76,5 +76,6 @@ int nofi_icresp_check(struct nofi_pdu_params *pp, const struct nofi_pdu *pdu,
 	pp->cpda = raw[IC_CPDA];
 	pp->maxh2cdata = max;
 	pp->is_ready = true;
+	nofi_pdu_set_usual(pp);
 	return 0;
 }

@@ -170,29 +170,14 @@ static int check_ch(const struct nofi_pdu_params *pp, const uint8_t *buf, size_t
 	return 0;
 }
 
-/*
- * The two PDUs that come by the million, in the form that every controller
- * sends them: true if the first eight bytes are beyond doubt. False proves
- * nothing, check_ch() decides.
- */
-static inline bool is_usual(const struct nofi_pdu_params *pp, uint64_t ch)
+void nofi_pdu_set_usual(struct nofi_pdu_params *pp)
 {
-	uint32_t head = NOFI_DATA_HLEN + digest_len(pp->hdgst);
-	uint32_t flags = pp->hdgst ? NOFI_PDU_F_HDGST : 0;
-	uint32_t low = ch & 0xffffffff;
-	uint32_t plen = ch >> 32;
+	/* PDO right behind the header is a multiple of 4, which is enough for HPDA 0 only. */
+	bool has_usual = pp->is_ready && !pp->hdgst && pp->hpda == 0;
 
-	if (!pp->is_ready)
-		return false;
-	if (low == (NOFI_PDU_CAPSULE_RESP | flags << 8 | NOFI_CAPSULE_RESP_HLEN << 16))
-		return plen == head;
-	flags |= pp->ddgst ? NOFI_PDU_F_DDGST : 0;
-	if ((low & ~((uint32_t)FLAGS_LAST_SUCCESS << 8)) !=
-	    (NOFI_PDU_C2H_DATA | flags << 8 | NOFI_DATA_HLEN << 16 | head << 24))
-		return false;
-	/* PDO right after the header is a multiple of 4, which is enough for HPDA 0 only. */
-	return pp->hpda == 0 && (low >> 8 & FLAGS_LAST_SUCCESS) != NOFI_PDU_F_SUCCESS &&
-	       plen > head + digest_len(pp->ddgst);
+	pp->usual_data = !has_usual ? 0 : NOFI_PDU_C2H_DATA |
+			 (pp->ddgst ? NOFI_PDU_F_DDGST << 8 : 0) | NOFI_DATA_HLEN << 16 |
+			 (uint32_t)NOFI_DATA_HLEN << 24;
 }
 
 /* The fields after the common header, which is good; the header is complete. */
@@ -249,14 +234,12 @@ int nofi_pdu_parse(const struct nofi_pdu_params *pp, const uint8_t *buf, size_t 
 	uint32_t total;
 	int ret;
 
-	if (len < NOFI_CH_LEN || !is_usual(pp, nofi_get64(buf))) {
-		ret = check_ch(pp, buf, len, err);
-		if (ret)
-			return ret;
-		if (len < NOFI_CH_LEN) {
-			*need = NOFI_CH_LEN;
-			return 0;
-		}
+	ret = check_ch(pp, buf, len, err);
+	if (ret)
+		return ret;
+	if (len < NOFI_CH_LEN) {
+		*need = NOFI_CH_LEN;
+		return 0;
 	}
 
 	/* The flag equals what was negotiated and is 0 where no digest may be; but T-20. */

@@ -27,6 +27,8 @@ struct nofi_pdu_params {
 	uint8_t cpda;		/* controller asked: CapsuleCmd, H2CData data offset */
 	uint32_t maxh2cdata;	/* bytes of data in one H2CData PDU, at most */
 	uint32_t maxr2t;	/* active R2Ts of one command, at most (1's based here) */
+	uint32_t usual_data;	/* nofi_pdu_usual(): first 4 bytes of a C2HData but for LAST and
+				   SUCCESS; 0: there is no usual form */
 };
 
 /* Why a connection must end: goes into H2CTermReq and into the sentence. */
@@ -58,6 +60,9 @@ struct nofi_pdu {
 /* nofi_pdu_parse() never wants more bytes at once (1.5 line 8): a whole C2HTermReq at most. */
 enum { NOFI_PDU_HEAD_MAX = NOFI_TERM_MAX_PLEN };
 
+/* The bits of a common header's first four bytes that a C2HData may have either way. */
+enum { NOFI_USUAL_FREE = (NOFI_PDU_F_LAST | NOFI_PDU_F_SUCCESS) << 8 };
+
 /* The most data one PDU can have so that PLEN, with any header and digest, fits in 32 bits. */
 #define NOFI_PDU_DATA_MAX 0xffffff00u
 
@@ -82,6 +87,48 @@ enum { NOFI_PDU_HEAD_MAX = NOFI_TERM_MAX_PLEN };
 int nofi_pdu_parse(const struct nofi_pdu_params *pp, const uint8_t *buf, size_t len,
 		   struct nofi_pdu *pdu, size_t *need, struct nofi_pdu_error *err);
 
+/*
+ * The two PDUs that come by the million, in the form in which every controller sends them:
+ * returns the bytes of the header, with *pdu filled, as nofi_pdu_parse() would. 0 proves
+ * nothing, that decides then. Comparisons with constants of the connection, and no call. Headers
+ * with a digest have no usual form.
+ */
+static inline size_t nofi_pdu_usual(const struct nofi_pdu_params *pp, const uint8_t *buf,
+				    size_t len, struct nofi_pdu *pdu)
+{
+	uint32_t low, plen, length;
+
+	if (len < NOFI_DATA_HLEN || !pp->usual_data)
+		return 0;
+	low = nofi_get32(buf);
+	plen = nofi_get32(buf + 4);
+	if (low == (NOFI_PDU_CAPSULE_RESP | NOFI_CAPSULE_RESP_HLEN << 16) &&
+	    plen == NOFI_CAPSULE_RESP_HLEN) {
+		pdu->type = NOFI_PDU_CAPSULE_RESP;
+		pdu->flags = 0;
+		pdu->data_len = 0;
+		pdu->cccid = nofi_get16(buf + 20);
+	} else {
+		if ((low & ~(uint32_t)NOFI_USUAL_FREE) != pp->usual_data ||
+		    (low & NOFI_USUAL_FREE) == NOFI_PDU_F_SUCCESS << 8)
+			return 0;
+		length = nofi_get32(buf + 16);
+		/* No data (DATAL 0) is for the other one to judge. */
+		if (!length || (uint64_t)length + NOFI_DATA_HLEN +
+		    (pp->ddgst ? NOFI_DIGEST_LEN : 0) != plen)
+			return 0;
+		pdu->type = NOFI_PDU_C2H_DATA;
+		pdu->flags = buf[1];
+		pdu->data_len = pdu->length = length;
+		pdu->offset = nofi_get32(buf + 12);
+		pdu->cccid = nofi_get16(buf + 8);
+	}
+	pdu->raw = buf;
+	pdu->plen = plen;
+	pdu->head_len = pdu->hlen = NOFI_DATA_HLEN;
+	return NOFI_DATA_HLEN;
+}
+
 /* Digest policy of a connection, from the user's options. */
 enum nofi_digest_want {
 	NOFI_DIGEST_OFF,
@@ -97,6 +144,9 @@ enum nofi_digest_want {
 int nofi_icresp_check(struct nofi_pdu_params *pp, const struct nofi_pdu *pdu,
 		      enum nofi_digest_want hdgst, enum nofi_digest_want ddgst,
 		      struct nofi_pdu_error *err);
+
+/* Makes what nofi_pdu_usual() compares with, from the other parameters. */
+void nofi_pdu_set_usual(struct nofi_pdu_params *pp);
 
 /* Bytes an encoder writes at most, header digest and pad included. */
 enum { NOFI_PDU_ENC_MAX = 256 };
@@ -170,6 +220,20 @@ void nofi_xfer_init(struct nofi_xfer *x, enum nofi_dir dir, uint32_t length, boo
  * Accounts data_len as received.
  */
 int nofi_xfer_c2hdata(struct nofi_xfer *x, const struct nofi_pdu *pdu, struct nofi_pdu_error *err);
+
+/*
+ * The same for the usual case, all data of the command in one PDU, without a call. False:
+ * nothing was changed, nofi_xfer_c2hdata() decides.
+ */
+static inline bool nofi_xfer_c2hdata_whole(struct nofi_xfer *x, const struct nofi_pdu *pdu)
+{
+	if (x->dir != NOFI_DIR_READ || x->received || pdu->offset || !pdu->data_len ||
+	    pdu->data_len != x->length || !(pdu->flags & NOFI_PDU_F_LAST))
+		return false;
+	x->received = x->length;
+	x->is_last_seen = true;
+	return true;
+}
 
 /*
  * An R2T for this command (T-13, 1.5 line 4). 0 and queued, or -EPROTO with *err.

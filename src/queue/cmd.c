@@ -35,6 +35,7 @@ int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops
 	m->wait_tail = &m->wait_head;
 	while ((1u << m->cid_bits) < slots)
 		m->cid_bits++;
+	m->slot_mask = (uint16_t)((1u << m->cid_bits) - 1);
 	m->cmds = aligned_alloc(64, slots * sizeof(*m->cmds));
 	m->free = malloc(slots * sizeof(*m->free));
 	if (!m->cmds || !m->free) {

@@ -97,6 +97,7 @@ struct nofi_machine {
 	uint16_t free_count;
 	uint16_t reserved;		/* slots kept for NOFI_CMD_RESERVED */
 	uint8_t cid_bits;		/* of the slot number in a CID; the rest is generation */
+	uint16_t slot_mask;		/* so many bits */
 	uint16_t first, last;		/* deadline list */
 	uint32_t sent_count;		/* slots in state SENT */
 

@@ -58,7 +58,7 @@ static void fatal_pdu(struct nofi_machine *m, const struct nofi_pdu_error *pe)
 /* The command a PDU names: outstanding, of this generation (1.5 lines 3–6). */
 static struct nofi_cmd *find(struct nofi_machine *m, uint16_t cid, const char *what, uint32_t fei)
 {
-	uint16_t slot = cid & (uint16_t)((1u << m->cid_bits) - 1);
+	uint16_t slot = cid & m->slot_mask;
 
 	if (slot < m->slots && m->cmds[slot].cid == cid && m->cmds[slot].state == NOFI_SLOT_SENT)
 		return &m->cmds[slot];
@@ -132,7 +132,8 @@ static void on_c2hdata(struct nofi_machine *m, uint32_t pad)
 	cmd = find(m, m->pdu.cccid, "C2HData names a command (CCCID) that is not outstanding", 8);
 	if (!cmd)
 		return;
-	if (nofi_xfer_c2hdata(&cmd->xfer, &m->pdu, &pe) < 0) {
+	if (!nofi_xfer_c2hdata_whole(&cmd->xfer, &m->pdu) &&
+	    nofi_xfer_c2hdata(&cmd->xfer, &m->pdu, &pe) < 0) {
 		fatal_pdu(m, &pe);
 		return;
 	}
@@ -288,7 +289,13 @@ void nofi_machine_rx(struct nofi_machine *m, const uint8_t *data, size_t len)
 		size_t n;
 
 		if (m->rx_state == NOFI_RX_HEAD) {
-			n = rx_head(m, data, len);
+			n = m->rx_have ? 0 : nofi_pdu_usual(&m->pp, data, len, &m->pdu);
+			if (!n)
+				n = rx_head(m, data, len);
+			else if (m->pdu.type == NOFI_PDU_CAPSULE_RESP)
+				on_resp(m);
+			else
+				on_c2hdata(m, 0);
 			data += n;
 			len -= n;
 			continue;
