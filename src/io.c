@@ -12,7 +12,13 @@
 /* CDW12 bits */
 static const uint32_t CDW12_LR = 1u << 31, CDW12_FUA = 1u << 30, CDW12_DEAC = 1u << 25;
 
-static const char *op_name(enum nofi_opcode opcode)
+/*
+ * Each public call passes its opcode as a constant into the functions marked so: they are part of
+ * it, and what does not concern it is not there at run time.
+ */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE const char *op_name(enum nofi_opcode opcode)
 {
 	switch (opcode) {
 	case NOFI_OP_FLUSH: return "flush";
@@ -28,7 +34,7 @@ static const char *op_name(enum nofi_opcode opcode)
 }
 
 /* A request with everything but data and position. */
-static int get_io(struct nof_chan *chan, enum nofi_opcode opcode, uint32_t flags,
+ALWAYS_INLINE int get_io(struct nof_chan *chan, enum nofi_opcode opcode, uint32_t flags,
 		  nof_done_fn *done, void *arg, struct nof_io **out)
 {
 	int r = nofi_io_get(chan, op_name(opcode), flags, done, arg, out);
@@ -38,17 +44,17 @@ static int get_io(struct nof_chan *chan, enum nofi_opcode opcode, uint32_t flags
 	return r;
 }
 
-static uint32_t cdw12_of(uint32_t flags)
+ALWAYS_INLINE uint32_t cdw12_of(uint32_t flags)
 {
 	return (flags & NOF_IO_FUA ? CDW12_FUA : 0) | (flags & NOF_IO_LR ? CDW12_LR : 0);
 }
 
-static bool has_data(enum nofi_opcode opcode)
+ALWAYS_INLINE bool has_data(enum nofi_opcode opcode)
 {
 	return opcode == NOFI_OP_READ || opcode == NOFI_OP_WRITE || opcode == NOFI_OP_COMPARE;
 }
 
-static uint32_t known_flags(enum nofi_opcode opcode)
+ALWAYS_INLINE uint32_t known_flags(enum nofi_opcode opcode)
 {
 	switch (opcode) {
 	case NOFI_OP_DSM:
@@ -64,7 +70,7 @@ static uint32_t known_flags(enum nofi_opcode opcode)
 }
 
 /* Checks the place of a request on the namespace; bytes → blocks. */
-static int check_range(const struct nofi_ns_ident *ns, enum nofi_opcode opcode, uint64_t len,
+ALWAYS_INLINE int check_range(const struct nofi_ns_ident *ns, enum nofi_opcode opcode, uint64_t len,
 		       uint64_t offset,
 		       uint32_t flags, uint64_t *slba, uint64_t *blocks)
 {
@@ -136,11 +142,11 @@ static void set_place(struct nof_io *io, uint64_t slba, uint64_t blocks)
 	io->bytes = blocks << shift;
 }
 
-static int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf,
+ALWAYS_INLINE int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf,
 		       const struct iovec *iov, uint64_t len, uint64_t offset, uint32_t flags,
 		       nof_done_fn *done, void *arg)
 {
-	uint64_t slba, blocks;
+	uint64_t slba = 0, blocks = 0;
 	struct nof_io *io;
 	int r;
 
@@ -182,7 +188,7 @@ static int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf
 	return 0;
 }
 
-static int submit_vec(struct nof_chan *chan, enum nofi_opcode opcode, const struct iovec *iov,
+ALWAYS_INLINE int submit_vec(struct nof_chan *chan, enum nofi_opcode opcode, const struct iovec *iov,
 		      int iovcnt, uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg)
 {
 	uint64_t len = 0;
@@ -261,11 +267,11 @@ int nof_flush(struct nof_chan *chan, nof_done_fn *done, void *arg)
 	return 0;
 }
 
-static int submit_range(struct nof_chan *chan, enum nofi_opcode opcode, uint64_t len,
+ALWAYS_INLINE int submit_range(struct nof_chan *chan, enum nofi_opcode opcode, uint64_t len,
 			uint64_t offset, uint32_t flags, uint32_t feature, nof_done_fn *done,
 			void *arg)
 {
-	uint64_t slba, blocks;
+	uint64_t slba = 0, blocks = 0;
 	struct nof_io *io;
 	int r;
 

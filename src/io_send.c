@@ -98,7 +98,8 @@ static uint64_t max_blocks(uint8_t opcode, const struct nofi_ns_ident *lim)
 /* The largest next piece; a DSM is one range at a time, its data lies in the request. */
 static uint32_t next_blocks(const struct nof_io *io, const struct nofi_ns_ident *lim)
 {
-	uint64_t max = max_blocks(io->opcode, lim);
+	bool is_usual = io->opcode == NOFI_OP_READ || io->opcode == NOFI_OP_WRITE;
+	uint64_t max = is_usual ? lim->max_blocks : max_blocks(io->opcode, lim);
 
 	return (uint32_t)(io->left < max ? io->left : max);
 }
@@ -139,6 +140,8 @@ static void cut_range(struct nof_io *io, struct nofi_piece *p, uint32_t blocks)
 
 static enum nofi_io_class class_of(uint8_t opcode, const struct nofi_ns_ident *lim)
 {
+	if (opcode == NOFI_OP_READ)
+		return NOFI_IO_IDEMPOTENT;
 	switch (opcode) {
 	case NOFI_OP_WRITE:
 	case NOFI_OP_WRITE_ZEROES:
@@ -239,7 +242,7 @@ static void fill_raw(const struct nofi_piece *p, uint8_t *sqe)
 }
 
 /* d was taken from the path's queue. */
-static void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_desc *d)
+static inline void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_desc *d)
 {
 	d->sqe[0] = p->opcode;
 	nofi_put32(d->sqe + SQE_NSID, cp->id.nsid);
@@ -255,11 +258,10 @@ static void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_d
 	d->done = nofi_piece_ended;
 	d->arg = p;
 	p->path = cp;
-	p->sent_ns = nofi_loop_now(cp->chan->loop);
 	p->tries++;
 	p->io->qid = cp->qid;
 	nofi_count(cp->way.inflight, 1);
-	nofi_queue_send(cp->q, d);
+	p->sent_ns = nofi_queue_send(cp->q, d);
 }
 
 static struct nofi_cpath *pick_by_policy(struct nof_chan *chan, const struct nofi_cpath *avoid,
@@ -284,15 +286,17 @@ static struct nofi_cpath *pick_by_policy(struct nof_chan *chan, const struct nof
 
 /*
  * A way that has room for so many commands now. avoid: rather not by this one, which may be
- * NULL. NULL: there is none now.
+ * NULL. NULL: there is none now. Whether the only one has room for one, nofi_queue_take() says.
  */
-static struct nofi_cpath *pick(struct nof_chan *chan, const struct nofi_cpath *avoid,
-			       uint32_t slots)
+static inline struct nofi_cpath *pick(struct nof_chan *chan, const struct nofi_cpath *avoid,
+				      uint32_t slots)
 {
 	struct nofi_cpath *cp = chan->only;
 
 	if (!cp)
 		return chan->nactive ? pick_by_policy(chan, avoid, slots) : NULL;
+	if (!avoid && slots == 1)
+		return cp;
 	/* Also one that would not have been chosen otherwise: the best one just failed. */
 	if (cp == avoid && !cp->way.is_pinned) {
 		struct nofi_cpath *other = nofi_chan_other(chan, avoid);
@@ -386,7 +390,7 @@ static int send_raw(struct nof_io *io)
 	return 0;
 }
 
-static int send_next(struct nof_io *io)
+static inline int send_next(struct nof_io *io)
 {
 	struct nofi_cmd_desc d;
 	struct nofi_cpath *cp;

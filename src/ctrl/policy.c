@@ -3,8 +3,6 @@
 #include "ctrl/numa.h"
 #include "ctrl/policy.h"
 
-enum { AVERAGE_SHIFT = 4 };	/* a new measurement weighs 1/16 */
-
 bool nofi_ana_is_usable(uint8_t ana)
 {
 	return ana == NOF_ANA_NONE || ana == NOF_ANA_OPTIMIZED || ana == NOF_ANA_NON_OPTIMIZED;
@@ -78,14 +76,4 @@ int nofi_policy_choose(enum nof_iopolicy policy, struct nofi_way *const *ways,
 	if (best >= 0)
 		*turn = (uint32_t)best + 1;
 	return best;
-}
-
-uint64_t nofi_policy_average(uint64_t average_ns, uint64_t sample_ns)
-{
-	uint64_t next;
-
-	if (!average_ns)
-		return sample_ns ? sample_ns : 1;
-	next = average_ns - (average_ns >> AVERAGE_SHIFT) + (sample_ns >> AVERAGE_SHIFT);
-	return next ? next : 1;
 }

@@ -42,7 +42,18 @@ uint32_t nofi_policy_select(struct nofi_way *const *ways, uint32_t n,
 int nofi_policy_choose(enum nof_iopolicy policy, struct nofi_way *const *ways,
 		       const uint8_t *active, uint32_t n, uint32_t full, uint32_t *turn);
 
+enum { NOFI_AVERAGE_SHIFT = 4 };	/* a new measurement weighs 1/16 */
+
 /* The average with a new measurement in it. */
-uint64_t nofi_policy_average(uint64_t average_ns, uint64_t sample_ns);
+static inline uint64_t nofi_policy_average(uint64_t average_ns, uint64_t sample_ns)
+{
+	uint64_t next;
+
+	if (!average_ns)
+		return sample_ns ? sample_ns : 1;
+	next = average_ns - (average_ns >> NOFI_AVERAGE_SHIFT) +
+	       (sample_ns >> NOFI_AVERAGE_SHIFT);
+	return next ? next : 1;
+}
 
 #endif

@@ -163,8 +163,6 @@ bool nofi_machine_tx_build(struct nofi_machine *m, struct nofi_batch *b);
 void nofi_machine_tx_done(struct nofi_machine *m, struct nofi_batch *b);
 void nofi_machine_tx_push(struct nofi_machine *m, struct nofi_cmd *cmd);
 void nofi_machine_tx_remove(struct nofi_machine *m, struct nofi_cmd *cmd);
-/* One piece of memory more for the batch. */
-void nofi_batch_add(struct nofi_batch *b, void *p, size_t len);
 
 static inline uint16_t nofi_cmd_slot(const struct nofi_machine *m, const struct nofi_cmd *cmd)
 {

@@ -754,10 +754,10 @@ int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *
 	return nofi_machine_take(&q->m, flags, d);
 }
 
-void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
+uint64_t nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 {
-	uint64_t deadline = nofi_loop_now(q->loop) +
-			    (d->timeout_ns ? d->timeout_ns : q->command_timeout);
+	uint64_t now = nofi_loop_now(q->loop);
+	uint64_t deadline = now + (d->timeout_ns ? d->timeout_ns : q->command_timeout);
 
 	nofi_machine_send(&q->m, d, deadline);
 	/*
@@ -771,6 +771,7 @@ void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 			     q->qid, q->peer);
 		nofi_loop_defer(q->loop, &q->defer);
 	}
+	return now;
 }
 
 uint32_t nofi_queue_room(const struct nofi_queue *q)

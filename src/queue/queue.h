@@ -109,7 +109,8 @@ struct nofi_cmd_desc {
 
 /* −EAGAIN: all slots taken; −ENOTCONN: not ready. */
 int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *d);
-void nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d);
+/* Returns the loop's clock, which its deadline was made with. */
+uint64_t nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d);
 
 /* Free command slots now. */
 uint32_t nofi_queue_room(const struct nofi_queue *q);

@@ -52,20 +52,6 @@ void nofi_batches_free(struct nof_loop *loop)
 	}
 }
 
-void nofi_batch_add(struct nofi_batch *b, void *p, size_t len)
-{
-	struct iovec *last = b->iovs ? &b->iov[b->iovs - 1] : NULL;
-
-	b->len += len;
-	/* Headers lie one behind the other in the arena: one iovec for a run of them. */
-	if (last && (char *)last->iov_base + last->iov_len == p) {
-		last->iov_len += len;
-		return;
-	}
-	b->iov[b->iovs].iov_base = p;
-	b->iov[b->iovs++].iov_len = len;
-}
-
 void nofi_machine_tx_push(struct nofi_machine *m, struct nofi_cmd *cmd)
 {
 	uint16_t slot = nofi_cmd_slot(m, cmd);

@@ -42,4 +42,19 @@ struct nofi_batch *nofi_batch_take(struct nof_loop *loop);
 void nofi_batch_put(struct nof_loop *loop, struct nofi_batch *b);
 void nofi_batches_free(struct nof_loop *loop);
 
+/* One piece of memory more for the batch. */
+static inline void nofi_batch_add(struct nofi_batch *b, void *p, size_t len)
+{
+	struct iovec *last = b->iovs ? &b->iov[b->iovs - 1] : NULL;
+
+	b->len += len;
+	/* Headers lie one behind the other in the arena: one iovec for a run of them. */
+	if (last && (char *)last->iov_base + last->iov_len == p) {
+		last->iov_len += len;
+		return;
+	}
+	b->iov[b->iovs].iov_base = p;
+	b->iov[b->iovs++].iov_len = len;
+}
+
 #endif
