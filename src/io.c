@@ -88,6 +88,8 @@ ALWAYS_INLINE int check_range(const struct nofi_ns_ident *ns, enum nofi_opcode o
 				 1u << ns->lba_shift);
 	*slba = is_lba ? offset : offset >> ns->lba_shift;
 	*blocks = is_lba && !has_data(opcode) ? len : len >> ns->lba_shift;
+	if (opcode == NOFI_OP_READ && *slba <= ns->nblocks && *blocks <= ns->nblocks - *slba)
+		return 0;
 	return nofi_io_check_place(ns, op_name(opcode), opcode != NOFI_OP_READ &&
 				   opcode != NOFI_OP_COMPARE && opcode != NOFI_OP_VERIFY, *slba,
 				   *blocks);
@@ -188,8 +190,9 @@ ALWAYS_INLINE int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, vo
 	return 0;
 }
 
-ALWAYS_INLINE int submit_vec(struct nof_chan *chan, enum nofi_opcode opcode, const struct iovec *iov,
-		      int iovcnt, uint64_t offset, uint32_t flags, nof_done_fn *done, void *arg)
+ALWAYS_INLINE int submit_vec(struct nof_chan *chan, enum nofi_opcode opcode,
+			     const struct iovec *iov, int iovcnt, uint64_t offset, uint32_t flags,
+			     nof_done_fn *done, void *arg)
 {
 	uint64_t len = 0;
 

@@ -95,11 +95,15 @@ static uint64_t max_blocks(uint8_t opcode, const struct nofi_ns_ident *lim)
 	return lim->max_blocks;
 }
 
+static inline bool is_rw(const struct nof_io *io)
+{
+	return io->opcode == NOFI_OP_READ || io->opcode == NOFI_OP_WRITE;
+}
+
 /* The largest next piece; a DSM is one range at a time, its data lies in the request. */
 static uint32_t next_blocks(const struct nof_io *io, const struct nofi_ns_ident *lim)
 {
-	bool is_usual = io->opcode == NOFI_OP_READ || io->opcode == NOFI_OP_WRITE;
-	uint64_t max = is_usual ? lim->max_blocks : max_blocks(io->opcode, lim);
+	uint64_t max = is_rw(io) ? lim->max_blocks : max_blocks(io->opcode, lim);
 
 	return (uint32_t)(io->left < max ? io->left : max);
 }
@@ -390,6 +394,53 @@ static int send_raw(struct nof_io *io)
 	return 0;
 }
 
+/*
+ * A read or a write, as most are: the command is made of the request at once. It cannot end
+ * inside, so the piece that repeats it is filled when it is known to be sent.
+ */
+static int send_rw(struct nof_io *io, struct nofi_cpath *cp)
+{
+	uint32_t blocks = next_blocks(io, &cp->id);
+	struct nofi_piece *p = io->is_first_used ? io->chan->pieces : &io->first;
+	struct nofi_rw rw = {
+		.opcode = io->opcode,
+		.dir = io->opcode == NOFI_OP_READ ? NOFI_DIR_READ : NOFI_DIR_WRITE,
+		.nsid = cp->id.nsid,
+		.cdw10 = (uint32_t)io->slba,
+		.cdw11 = (uint32_t)(io->slba >> 32),
+		.cdw12 = (blocks - 1) | io->cdw12,
+		.length = blocks << cp->id.lba_shift,
+		.iov = io->iov,
+		.iov_skip = io->iov_off,
+		.done = nofi_piece_ended,
+		.arg = p,
+	};
+	uint64_t now = nofi_queue_rw(cp->q, &rw);
+
+	if (!now)
+		return -EAGAIN;
+	p = nofi_piece_get(io);
+	p->opcode = rw.opcode;
+	p->class = class_of(rw.opcode, &cp->id);
+	p->cdw[0] = rw.cdw10;
+	p->cdw[1] = rw.cdw11;
+	p->cdw[2] = rw.cdw12;
+	p->iov = rw.iov;
+	p->iov_off = rw.iov_skip;
+	p->length = rw.length;
+	p->dir = (uint8_t)rw.dir;
+	p->path = cp;
+	p->tries = 1;
+	p->sent_ns = now;
+	io->qid = cp->qid;
+	io->slba += blocks;
+	io->left -= blocks;
+	if (io->left)
+		advance(io, rw.length);
+	nofi_count(cp->way.inflight, 1);
+	return 0;
+}
+
 static inline int send_next(struct nof_io *io)
 {
 	struct nofi_cmd_desc d;
@@ -408,6 +459,8 @@ static inline int send_next(struct nof_io *io)
 	/* It waited for a way, and this one takes less than those that there were. */
 	if (io->is_atomic && (io->left > cp->id.max_blocks || io->left > cp->id.atomic_pf))
 		return -EMSGSIZE;
+	if (is_rw(io) && !cp->id.prinfo)
+		return send_rw(io, cp);
 	if (nofi_queue_take(cp->q, 0, &d) < 0)
 		return -EAGAIN;
 	p = nofi_piece_get(io);

@@ -213,7 +213,17 @@ struct nofi_xfer {
 	uint32_t r2t_done;	/* bytes of it already put into H2CData PDUs */
 };
 
-void nofi_xfer_init(struct nofi_xfer *x, enum nofi_dir dir, uint32_t length, bool is_incapsule);
+static inline void nofi_xfer_init(struct nofi_xfer *x, enum nofi_dir dir, uint32_t length,
+				  bool is_incapsule)
+{
+	memset(x, 0, sizeof(*x));
+	x->length = length;
+	x->dir = dir;
+	x->is_incapsule = dir == NOFI_DIR_WRITE && is_incapsule;
+	/* No answer can come before the capsule, and the data went with it. */
+	if (x->is_incapsule)
+		x->sent = length;
+}
 
 /*
  * A C2HData header for this command (T-14, 1.5 line 3). 0, or -EPROTO with *err.
@@ -233,6 +243,13 @@ static inline bool nofi_xfer_c2hdata_whole(struct nofi_xfer *x, const struct nof
 	x->received = x->length;
 	x->is_last_seen = true;
 	return true;
+}
+
+/* nofi_xfer_end() is 0: the usual end of a read, without a call. */
+static inline bool nofi_xfer_is_whole_read(const struct nofi_xfer *x, uint16_t cqe_status)
+{
+	return !cqe_status && x->dir == NOFI_DIR_READ && x->received == x->length &&
+	       !x->has_bad_digest;
 }
 
 /*

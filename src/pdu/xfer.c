@@ -19,17 +19,6 @@ enum {
 
 enum { STATUS_CODE = 0x7ff };	/* SCT and SC; CRD, M and DNR are above */
 
-void nofi_xfer_init(struct nofi_xfer *x, enum nofi_dir dir, uint32_t length, bool is_incapsule)
-{
-	memset(x, 0, sizeof(*x));
-	x->length = length;
-	x->dir = dir;
-	x->is_incapsule = dir == NOFI_DIR_WRITE && is_incapsule;
-	/* No answer can come before the capsule, and the data went with it. */
-	if (x->is_incapsule)
-		x->sent = length;
-}
-
 int nofi_xfer_c2hdata(struct nofi_xfer *x, const struct nofi_pdu *pdu, struct nofi_pdu_error *err)
 {
 	uint64_t end = (uint64_t)pdu->offset + pdu->data_len;

@@ -9,8 +9,8 @@
 
 #include "queue/machine.h"
 
-/* SQE bytes the queue fills in itself. */
-enum { SQE_FLAGS = 1, SQE_CID = 2, SQE_SGL = 24 };
+/* Offsets in an SQE. */
+enum { SQE_FLAGS = 1, SQE_CID = 2, SQE_NSID = 4, SQE_SGL = 24, SQE_CDW10 = 40 };
 
 enum { STATUS_CODE = 0x7ff };	/* SCT and SC: 0 is success */
 
@@ -89,7 +89,7 @@ static uint16_t next_cid(const struct nofi_machine *m, const struct nofi_cmd *cm
 }
 
 /* Sorted by deadline. New ones nearly always belong at the end: the timeout rarely changes. */
-static void timed_insert(struct nofi_machine *m, struct nofi_cmd *cmd)
+static inline void timed_insert(struct nofi_machine *m, struct nofi_cmd *cmd)
 {
 	uint16_t slot = nofi_cmd_slot(m, cmd), prev = m->last;
 
@@ -123,24 +123,20 @@ static void timed_remove(struct nofi_machine *m, struct nofi_cmd *cmd)
 	cmd->is_timed = false;
 }
 
-void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, uint64_t deadline)
+/* Everything of a command that does not depend on what it does: its slot goes to the fifo. */
+static inline void enqueue(struct nofi_machine *m, struct nofi_cmd *cmd, const struct iovec *iov,
+			   size_t skip, uint32_t length, enum nofi_dir dir, uint32_t limit)
 {
-	struct nofi_cmd *cmd = &m->cmds[d->slot];
-	uint32_t limit = d->flags & NOFI_CMD_FABRICS ? NOFI_ADMIN_INCAPSULE : m->incapsule_max;
-	bool is_incapsule = d->dir == NOFI_DIR_WRITE && d->length && d->length <= limit;
-	size_t skip = d->iov_skip;
-	const struct iovec *iov = d->iov;
+	bool is_incapsule = dir == NOFI_DIR_WRITE && length && length <= limit;
 
 	cmd->cid = next_cid(m, cmd);
-	nofi_xfer_init(&cmd->xfer, d->length ? d->dir : NOFI_DIR_NONE, d->length, is_incapsule);
-	while (d->length && skip >= iov->iov_len) {
+	nofi_xfer_init(&cmd->xfer, length ? dir : NOFI_DIR_NONE, length, is_incapsule);
+	while (length && skip >= iov->iov_len) {
 		skip -= iov->iov_len;
 		iov++;
 	}
 	cmd->iov = iov;
 	cmd->iov_off = skip;
-	cmd->done = d->done;
-	cmd->arg = d->arg;
 	cmd->error = 0;
 	cmd->detail = "";
 	cmd->state = NOFI_SLOT_QUEUED;
@@ -149,14 +145,44 @@ void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, ui
 	/* T-10: exactly one SGL descriptor */
 	cmd->sqe[SQE_FLAGS] = (uint8_t)((cmd->sqe[SQE_FLAGS] & 0x3f) | NOFI_SQE_PSDT_SGL);
 	nofi_put16(cmd->sqe + SQE_CID, cmd->cid);
-	nofi_put32(cmd->sqe + SQE_SGL + 8, d->length);
+	nofi_put32(cmd->sqe + SQE_SGL + 8, length);
 	cmd->sqe[SQE_SGL + 15] = is_incapsule ? NOFI_SGL_INCAPSULE : NOFI_SGL_TRANSPORT;
-
-	cmd->timeout_ms = d->timeout_ns ? (uint32_t)(d->timeout_ns / 1000000) : 0;
-	cmd->deadline = d->flags & NOFI_CMD_NO_TIMEOUT ? 0 : deadline;
 	if (cmd->deadline)
 		timed_insert(m, cmd);
 	nofi_machine_tx_push(m, cmd);
+}
+
+void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, uint64_t deadline)
+{
+	struct nofi_cmd *cmd = &m->cmds[d->slot];
+
+	cmd->done = d->done;
+	cmd->arg = d->arg;
+	cmd->timeout_ms = d->timeout_ns ? (uint32_t)(d->timeout_ns / 1000000) : 0;
+	cmd->deadline = d->flags & NOFI_CMD_NO_TIMEOUT ? 0 : deadline;
+	enqueue(m, cmd, d->iov, d->iov_skip, d->length, d->dir,
+		d->flags & NOFI_CMD_FABRICS ? NOFI_ADMIN_INCAPSULE : m->incapsule_max);
+}
+
+bool nofi_machine_rw(struct nofi_machine *m, const struct nofi_rw *rw, uint64_t deadline)
+{
+	struct nofi_cmd *cmd;
+
+	if (m->is_stopped || !m->pp.is_ready || m->free_count <= m->reserved)
+		return false;
+	cmd = &m->cmds[m->free[--m->free_count]];
+	memset(cmd->sqe, 0, sizeof(cmd->sqe));
+	cmd->sqe[0] = rw->opcode;
+	nofi_put32(cmd->sqe + SQE_NSID, rw->nsid);
+	nofi_put32(cmd->sqe + SQE_CDW10, rw->cdw10);
+	nofi_put32(cmd->sqe + SQE_CDW10 + 4, rw->cdw11);
+	nofi_put32(cmd->sqe + SQE_CDW10 + 8, rw->cdw12);
+	cmd->done = rw->done;
+	cmd->arg = rw->arg;
+	cmd->timeout_ms = 0;
+	cmd->deadline = deadline;
+	enqueue(m, cmd, rw->iov, rw->iov_skip, rw->length, rw->dir, m->incapsule_max);
+	return true;
 }
 
 uint64_t nofi_machine_deadline(const struct nofi_machine *m)
@@ -202,7 +228,8 @@ void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t 
 {
 	struct nofi_cpl cpl = { .status = cqe_status, .result = result, .detail = "" };
 	struct nofi_pdu_error pe;
-	int r = nofi_xfer_end(&cmd->xfer, cqe_status, &pe);
+	int r = nofi_xfer_is_whole_read(&cmd->xfer, cqe_status) ? 0 :
+		nofi_xfer_end(&cmd->xfer, cqe_status, &pe);
 
 	/* 1.5 line 5: so much was counted as sent, but the stream does not hold all of it yet. */
 	if (r == 0 && !(cqe_status & STATUS_CODE) && m->tx_cur == nofi_cmd_slot(m, cmd)) {

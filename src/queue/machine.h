@@ -128,6 +128,8 @@ void nofi_machine_free(struct nofi_machine *m);
 /* cmd.c: slots, deadlines, completion */
 int nofi_machine_take(struct nofi_machine *m, uint32_t flags, struct nofi_cmd_desc *d);
 void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, uint64_t deadline);
+/* false: no slot, or no connection. */
+bool nofi_machine_rw(struct nofi_machine *m, const struct nofi_rw *rw, uint64_t deadline);
 uint32_t nofi_machine_room(const struct nofi_machine *m);
 /* Earliest deadline, 0 = none; and its command, for the sentence. */
 uint64_t nofi_machine_deadline(const struct nofi_machine *m);
@@ -166,7 +168,7 @@ void nofi_machine_tx_remove(struct nofi_machine *m, struct nofi_cmd *cmd);
 
 static inline uint16_t nofi_cmd_slot(const struct nofi_machine *m, const struct nofi_cmd *cmd)
 {
-	return (uint16_t)(cmd - m->cmds);
+	return cmd->cid & m->slot_mask;
 }
 
 #endif

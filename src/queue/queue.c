@@ -754,23 +754,41 @@ int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *
 	return nofi_machine_take(&q->m, flags, d);
 }
 
+/*
+ * Lazily: one timer per queue, moved when it fires, not per command. It may stand
+ * for a command with a longer timeout, as Connect has one.
+ */
+static inline void watch_deadline(struct nofi_queue *q, uint64_t deadline)
+{
+	if (q->timer.pos && deadline >= q->timer.deadline)
+		return;
+	if (arm(q, deadline) < 0 && !q->pending.code) {
+		/* No command without a deadline. */
+		nofi_err_set(&q->pending, -ENOMEM, "queue %u to %s: out of memory for a timer",
+			     q->qid, q->peer);
+		nofi_loop_defer(q->loop, &q->defer);
+	}
+}
+
 uint64_t nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 {
 	uint64_t now = nofi_loop_now(q->loop);
 	uint64_t deadline = now + (d->timeout_ns ? d->timeout_ns : q->command_timeout);
 
 	nofi_machine_send(&q->m, d, deadline);
-	/*
-	 * Lazily: one timer per queue, moved when it fires, not per command. It may stand
-	 * for a command with a longer timeout, as Connect has one.
-	 */
-	if ((!q->timer.pos || deadline < q->timer.deadline) &&
-	    !(d->flags & NOFI_CMD_NO_TIMEOUT) && arm(q, deadline) < 0 && !q->pending.code) {
-		/* No command without a deadline. */
-		nofi_err_set(&q->pending, -ENOMEM, "queue %u to %s: out of memory for a timer",
-			     q->qid, q->peer);
-		nofi_loop_defer(q->loop, &q->defer);
-	}
+	if (!(d->flags & NOFI_CMD_NO_TIMEOUT))
+		watch_deadline(q, deadline);
+	return now;
+}
+
+uint64_t nofi_queue_rw(struct nofi_queue *q, const struct nofi_rw *rw)
+{
+	uint64_t now = nofi_loop_now(q->loop);
+	uint64_t deadline = now + q->command_timeout;
+
+	if (!nofi_machine_rw(&q->m, rw, deadline))
+		return 0;
+	watch_deadline(q, deadline);
 	return now;
 }
 

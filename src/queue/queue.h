@@ -112,6 +112,23 @@ int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *
 /* Returns the loop's clock, which its deadline was made with. */
 uint64_t nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d);
 
+/*
+ * Take, fill and send in one, for what comes by the million: a plain command of an I/O queue
+ * with the queue's timeout. 0: it was not sent (see take), else the loop's clock as above.
+ */
+struct nofi_rw {
+	uint8_t opcode;
+	enum nofi_dir dir;
+	uint32_t nsid;
+	uint32_t cdw10, cdw11, cdw12;
+	uint32_t length;		/* data bytes, 0 = none */
+	const struct iovec *iov;	/* data; stays with the caller until done */
+	size_t iov_skip;		/* bytes of iov to skip first */
+	nofi_cmd_done_fn *done;
+	void *arg;
+};
+uint64_t nofi_queue_rw(struct nofi_queue *q, const struct nofi_rw *rw);
+
 /* Free command slots now. */
 uint32_t nofi_queue_room(const struct nofi_queue *q);
 

@@ -55,16 +55,23 @@ static void fatal_pdu(struct nofi_machine *m, const struct nofi_pdu_error *pe)
 	nofi_machine_fatal(m, pe, m->pdu.raw, m->pdu.hlen);
 }
 
+static struct nofi_cmd *not_found(struct nofi_machine *m, uint16_t cid, const char *what,
+				  uint32_t fei)
+{
+	fatal_pdu(m, &(struct nofi_pdu_error){ .fes = NOFI_FES_INVALID_HDR, .fei = fei,
+					       .what = what, .got = cid });
+	return NULL;
+}
+
 /* The command a PDU names: outstanding, of this generation (1.5 lines 3–6). */
-static struct nofi_cmd *find(struct nofi_machine *m, uint16_t cid, const char *what, uint32_t fei)
+static inline struct nofi_cmd *find(struct nofi_machine *m, uint16_t cid, const char *what,
+				    uint32_t fei)
 {
 	uint16_t slot = cid & m->slot_mask;
 
 	if (slot < m->slots && m->cmds[slot].cid == cid && m->cmds[slot].state == NOFI_SLOT_SENT)
 		return &m->cmds[slot];
-	fatal_pdu(m, &(struct nofi_pdu_error){ .fes = NOFI_FES_INVALID_HDR, .fei = fei,
-					       .what = what, .got = cid });
-	return NULL;
+	return not_found(m, cid, what, fei);
 }
 
 static void on_icresp(struct nofi_machine *m)

@@ -183,9 +183,39 @@ static void start_pdu(struct nofi_machine *m, struct nofi_batch *b, struct nofi_
 	m->tx_crc = NOFI_CRC32C_INIT;
 }
 
+/* By the million: capsules without data, until something else is at the head of the fifo. */
+static void add_capsules(struct nofi_machine *m, struct nofi_batch *b)
+{
+	uint8_t *start = b->arena + b->arena_used, *out = start;
+	const uint8_t *end = b->arena + NOFI_BATCH_ARENA - NOFI_PDU_ENC_MAX - NOFI_DIGEST_LEN;
+	uint32_t n = 0;
+
+	if (b->iovs + 3 > NOFI_BATCH_IOVS || b->len >= NOFI_BATCH_BYTES)
+		return;
+	while (m->tx_head != NOFI_NO_SLOT && out <= end) {
+		struct nofi_cmd *cmd = &m->cmds[m->tx_head];
+
+		if (cmd->state != NOFI_SLOT_QUEUED || cmd->xfer.is_incapsule)
+			break;
+		out += nofi_enc_capsule_cmd(out, &m->pp, cmd->sqe, 0);
+		cmd->state = NOFI_SLOT_SENT;
+		cmd->is_in_fifo = false;
+		m->tx_head = cmd->tx_next;
+		n++;
+	}
+	if (!n)
+		return;
+	m->sent_count += n;
+	if (m->tx_head == NOFI_NO_SLOT)
+		m->tx_tail = NOFI_NO_SLOT;
+	add_arena(b, (size_t)(out - start));
+}
+
 bool nofi_machine_tx_build(struct nofi_machine *m, struct nofi_batch *b)
 {
 	while (!m->is_stopped) {
+		if (m->tx_cur == NOFI_NO_SLOT)
+			add_capsules(m, b);
 		if (b->arena_used + NOFI_PDU_ENC_MAX + NOFI_DIGEST_LEN > NOFI_BATCH_ARENA ||
 		    b->iovs + 3 > NOFI_BATCH_IOVS || b->refs == NOFI_BATCH_REFS ||
 		    b->len >= NOFI_BATCH_BYTES)
