@@ -40,7 +40,8 @@ direction "up" is host to target. dropped(n) counts. loss(n, percent, direction=
 random, or with even=True every so-manyth packet; 0 ends it. shape(n, rate) changes the rate.
 Others: ip(side, *args), nft(side, text), sysctl(side, "key=value", …), addr(side, n, v6=None),
 endpoint_add(side, address, *flags_and_dev, dev=None), endpoint_del(side, address), limits(side,
-subflows, accepted), subflows(port) (established TCP connections of the host to that port).
+subflows, accepted), subflows(port) (established TCP connections of the host to that port), counters(side) (the kernel's
+MPTCP counters, as {"AddAddr": 1, …}).
 
 unable() says why a rig cannot be made here, or None. Everything is removed on every way out,
 SIGKILL included: a child of the shell kind waits for the end of its standard input, then kills what
@@ -310,6 +311,12 @@ class Net:
     def subflows(self, port=4420):
         out = _run(self.host(["ss", "-Htn", "state", "established", "dport", "=", f":{port}"]))
         return len(out.splitlines())
+
+    def counters(self, side):
+        lines = [line.split()[1:] for line in
+                 _run(self.inside(side, ["cat", "/proc/net/netstat"])).splitlines()
+                 if line.startswith("MPTcpExt:")]
+        return dict(zip(lines[0], map(int, lines[1])))
 
     # Breaking and repairing links
 

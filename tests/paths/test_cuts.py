@@ -108,9 +108,11 @@ def an_endpoint_of_the_target_comes_and_goes(engine):
                 net.endpoint_add("target", net.addr("target", 2), "signal", dev="l2")
                 load.has_subflows(2)
                 load.carries(1, 2)
-                net.endpoint_del("target", net.addr("target", 2))       # REMOVE_ADDR
+                net.endpoint_del("target", net.addr("target", 2))
                 load.has_subflows(1)
                 load.carries(1)
+            # One for each connection and round.
+            eq(net.counters("host")["RmAddr"], 4, "REMOVE_ADDR that the host has received")
 
 
 @case(engine=ENGINES)
