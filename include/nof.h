@@ -389,6 +389,9 @@ enum nof_event_type {
 	NOF_EVENT_DISCOVERY,	/* the discovery log changed */
 	NOF_EVENT_RESERVATION,	/* the reservation log has an entry for .nsid */
 	NOF_EVENT_OTHER,	/* .aen_type, .aen_info, .log_page as the controller sent them */
+	NOF_EVENT_SUBFLOW,	/* a subflow of queue .qid came, went, or is active, a backup or
+				   stale now: .detail has its addresses. Each is told */
+	NOF_EVENT_FALLBACK,	/* the connection of queue .qid was MPTCP and is plain TCP now */
 };
 
 struct nof_event {
@@ -401,6 +404,7 @@ struct nof_event {
 	uint8_t aen_type;	/* of asynchronous events of the controller, else 0 */
 	uint8_t aen_info;
 	uint8_t log_page;
+	uint16_t qid;		/* of SUBFLOW and FALLBACK; 0: the admin queue */
 };
 
 /* Called from the loop of the controller, like a completion. */
@@ -1627,18 +1631,36 @@ NOF_API int nof_pzone_append(struct nof_chan *chan, const void *buf, size_t len,
 /* ------------------------------------------------------------------------
  * Transport: what a queue's connection really is
  *
- * Thread: the channel's or the controller's loop's. Makes a few system calls.
+ * Thread: the channel's or the controller's loop's. Makes a few system calls for
+ * each connection; what it costs does not depend on other sockets of the machine.
  * ------------------------------------------------------------------------ */
 
 #define NOF_SUBFLOWS_MAX 8
 
+enum nof_subflow_state {
+	NOF_SUBFLOW_ACTIVE,	/* carries data */
+	NOF_SUBFLOW_BACKUP,	/* carries data only while no active one can: one end flagged it
+				   so. A sole subflow is active whatever its flag. The kernel tells
+				   it where it permits (older ones: with CAP_NET_ADMIN), else the
+				   flags of this host's endpoints do */
+	NOF_SUBFLOW_STALE,	/* the way is believed to be dead: something sent here is not
+				   acknowledged, its timer has run out at least twice, and other
+				   subflows have heard from the target meanwhile. No kernel says
+				   so, this is inferred, and only where something is on its way */
+};
+
 struct nof_subflow {
 	char local[64];			/* address:port */
 	char peer[64];
-	uint64_t bytes_sent;
+	uint64_t bytes_sent;		/* payload over this one, retransmits included */
 	uint64_t bytes_received;
-	uint32_t retransmits;
-	uint32_t rtt_us;
+	uint32_t retransmits;		/* segments sent again by it */
+	uint32_t rtt_us;		/* smoothed */
+	uint32_t rto_us;		/* retransmission timeout now, backed off as it is */
+	uint32_t cwnd;			/* segments */
+	uint32_t share_permille;	/* of all bytes of the subflows here, both directions */
+	uint32_t id;			/* the kernel's; 0: not known (before Linux 6.5), or TCP */
+	enum nof_subflow_state state;
 };
 
 struct nof_transport {
@@ -1648,14 +1670,44 @@ struct nof_transport {
 	char reason[160];		/* why it is TCP, "" for MPTCP */
 	uint64_t bytes_sent;		/* payload of the connection, all subflows */
 	uint64_t bytes_received;
-	uint32_t retransmits;
+	uint32_t retransmits;		/* of the subflows, and between them */
 	uint32_t subflow_count;		/* may exceed NOF_SUBFLOWS_MAX */
 	struct nof_subflow subflows[NOF_SUBFLOWS_MAX];
+	char note[200];			/* what was asked for and is not in effect (traffic class,
+					   path manager), a sentence; else "" */
+	uint64_t bytes_reinjected;	/* sent again over another subflow (Linux 6.5) */
+	uint32_t token;			/* of the MPTCP connection, as `ss -M` and `ip mptcp` show
+					   it; 0: not known, or TCP */
+	uint32_t subflows_max;		/* beside the first: limit of this host's path manager */
+	uint32_t connections;		/* 1; of a sum: how many there are in it */
+	uint32_t mptcp_connections;	/* those of them that are MPTCP */
 };
 
 /* Of a channel's I/O queue, or of a controller's admin queue. ENOTCONN when it is down. */
 NOF_API int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t);
 NOF_API int nof_ctrl_get_transport(const struct nof_ctrl *ctrl, struct nof_transport *t);
+
+/*
+ * Of the admin queue and of every I/O queue on the controller's own loop, by queue id.
+ * Returns how many there are and fills at most max; list may be NULL when max is 0.
+ * list[0].size: sizeof the struct, as for the others. Queues that are connecting or
+ * down are left out.
+ */
+NOF_API int nof_ctrl_get_transports(const struct nof_ctrl *ctrl, struct nof_transport *list,
+				    uint32_t max);
+
+/*
+ * Adds connections up, of whatever queues and controllers. What goes between the same two
+ * addresses (ports aside, which the sum does not show) becomes one subflow: bytes,
+ * retransmits and cwnd are added, RTT and RTO are means; it is stale if one of them is,
+ * else active if one is. sum->size: sizeof the struct. is_mptcp: all are; reason and
+ * note: the first there is.
+ */
+NOF_API int nof_transport_sum(const struct nof_transport *list, uint32_t count,
+			      struct nof_transport *sum);
+
+/* "active", "backup", "stale"; "unknown" for other values. */
+NOF_API const char *nof_subflow_state_name(enum nof_subflow_state state);
 
 /* The way to an address, as the kernel's routing table has it. */
 struct nof_route {

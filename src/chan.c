@@ -278,6 +278,6 @@ int nof_chan_get_transport(const struct nof_chan *chan, struct nof_transport *t)
 
 	if (!chan || !t || t->size < sizeof(t->size))
 		return nofi_fail(-EINVAL, "nof_chan_get_transport: set t->size to sizeof(*t)");
-	r = cp && cp->q ? nofi_transport_fill(cp->q, t) : -ENOTCONN;
+	r = cp && cp->q ? nofi_transport_fill(cp->user.ioq->ctrl, cp->q, t) : -ENOTCONN;
 	return r < 0 ? nofi_fail(r, "nof_chan_get_transport: the connection is down") : 0;
 }

@@ -161,6 +161,13 @@ void nofi_notify_aen(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t d
 		     const char *fmt, ...);
 
 /* Fills *t from a queue (its size field is the caller's). Queue's thread. −ENOTCONN. */
-int nofi_transport_fill(const struct nofi_queue *q, struct nof_transport *t);
+int nofi_transport_fill(const struct nof_ctrl *ctrl, const struct nofi_queue *q,
+			struct nof_transport *t);
+/* The same from what is known of the connection. Pure. */
+void nofi_transport_from(const struct nofi_sock_info *si, uint16_t qid, struct nof_transport *t);
+uint32_t nofi_permille(uint64_t part, uint64_t whole);	/* rounded; 0 of 0 */
+/* Its queues on its own loop that are ready, by queue id. Loop's thread. */
+uint32_t nofi_ctrl_own_queues(const struct nof_ctrl *ctrl, struct nofi_queue *list[],
+			      uint32_t max);
 
 #endif

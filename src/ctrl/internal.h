@@ -184,6 +184,11 @@ struct nof_ctrl {
 	const char *poll_what;		/* "become ready" */
 	uint8_t *page;			/* NOFI_PAGE bytes for steps */
 
+	/* transport.c */
+	char paths_note[200];		/* why the path manager does not do what was asked of it, a
+					   sentence for nof_transport; else "". Written before LIVE
+					   only: other loops read it */
+
 	/* For other threads: what they may ask at any time, renewed before each LIVE. */
 	atomic_uint pub_entries;	/* of an I/O queue */
 	atomic_uint pub_oncs;

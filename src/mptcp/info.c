@@ -31,6 +31,11 @@ static void add_subflow(struct nofi_sock_info *info, unsigned i, const struct no
 	s->rtt_us = t->rtt;
 	s->rto_us = t->rto;
 	s->cwnd = t->snd_cwnd;
+	s->unacked = t->unacked;
+	s->backoff = t->backoff;
+	s->ca_state = t->ca_state;
+	s->last_ack_ms = t->last_ack_recv;
+	s->last_data_ms = t->last_data_recv;
 	info->bytes_sent += t->bytes_sent - t->bytes_retrans;
 	info->bytes_received += t->bytes_received;
 	info->retransmits += t->total_retrans;
@@ -40,8 +45,13 @@ static void add_subflow(struct nofi_sock_info *info, unsigned i, const struct no
 static void fill_connection(struct nofi_sock_info *info, const struct nofi_mptcp_info *m,
 			    size_t len)
 {
+	if (len < offsetof(struct nofi_mptcp_info, write_seq))
+		return;
+	info->token = m->token;
+	info->subflows_max = m->subflows_max;
 	if (len < offsetof(struct nofi_mptcp_info, bytes_acked))
 		return;
+	info->bytes_reinjected = m->bytes_retrans;
 	info->bytes_sent = m->bytes_sent;
 	info->bytes_received = m->bytes_received;
 	info->retransmits += m->retransmits;	/* what went again over another subflow */
@@ -73,6 +83,7 @@ static int get_full(int fd, struct nofi_sock_info *info)
 
 	info->subflow_count = full.num_subflows;
 	for (i = 0; i < full.num_subflows && i < SUBFLOWS; i++) {
+		info->subflows[i].id = entries[i].id;
 		info->subflows[i].local = entries[i].addrs.local;
 		info->subflows[i].peer = entries[i].addrs.remote;
 		add_subflow(info, i, &tcp[i]);

@@ -32,6 +32,7 @@ struct nofi_sock_opts {
 struct nofi_sock_proto {
 	bool is_mptcp;
 	char reason[160];		/* sentence when not MPTCP; "" else */
+	char note[120];			/* what was asked for and the kernel cannot do */
 };
 
 /*
@@ -97,14 +98,25 @@ struct nofi_subflow_info {
 	uint64_t bytes_sent, bytes_received;	/* this subflow, retransmits included */
 	uint32_t retransmits;
 	uint32_t rtt_us;
-	uint32_t rto_us;
+	uint32_t rto_us;			/* backed off: the base is rto_us >> backoff */
 	uint32_t cwnd;
+	uint32_t id;				/* the kernel's, 0: not known */
+	uint32_t unacked;			/* segments on their way */
+	uint8_t backoff;			/* time-outs in a row */
+	uint8_t ca_state;			/* enum nofi_ca_state */
+	uint32_t last_ack_ms, last_data_ms;	/* since the last one was received */
+	bool is_backup;				/* flagged so by one end */
 };
+
+enum nofi_ca_state { NOFI_CA_LOSS = 4 };	/* after a time-out; no other is looked at */
 
 struct nofi_sock_info {
 	struct nofi_sock_proto proto;
 	uint64_t bytes_sent, bytes_received;	/* of the connection */
 	uint32_t retransmits;
+	uint64_t bytes_reinjected;		/* sent again over another subflow */
+	uint32_t token;				/* 0: not known, or TCP */
+	uint32_t subflows_max;			/* limit of the path manager */
 	uint32_t subflow_count;			/* all; at most NOFI_SUBFLOWS_MAX are described */
 	struct nofi_subflow_info subflows[NOFI_SUBFLOWS_MAX];
 };
@@ -116,6 +128,16 @@ struct nofi_sock_info {
  */
 int nofi_sock_get_info(int fd, const struct nofi_sock_proto *proto_in,
 		       struct nofi_sock_info *info);
+
+/*
+ * diag.c: sets is_backup of each subflow, from sock_diag or the endpoints of this network
+ * namespace; where neither answers it stays false. Some system calls for each subflow: not
+ * part of nofi_sock_get_info().
+ */
+void nofi_sock_find_backups(int fd, struct nofi_sock_info *info);
+
+/* state.c, pure: is subflow i stale, as nof.h defines it? */
+bool nofi_subflow_is_stale(const struct nofi_sock_info *info, unsigned i);
 
 /*
  * Name resolution. Numeric addresses are resolved at once, without blocking:

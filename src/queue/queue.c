@@ -738,6 +738,12 @@ int nofi_queue_get_info(const struct nofi_queue *q, struct nofi_sock_info *info)
 	return nofi_sock_get_info(q->sock.fd, &q->proto, info);
 }
 
+void nofi_queue_find_backups(const struct nofi_queue *q, struct nofi_sock_info *info)
+{
+	if (info->subflow_count > 1)
+		nofi_sock_find_backups(q->sock.fd, info);
+}
+
 void nofi_queue_set_timeout(struct nofi_queue *q, uint64_t ns)
 {
 	q->command_timeout = ns;

@@ -62,6 +62,8 @@ struct nof_loop *nofi_queue_loop(const struct nofi_queue *q);
  */
 void nofi_queue_recheck(struct nofi_queue *q);
 int nofi_queue_get_info(const struct nofi_queue *q, struct nofi_sock_info *info);
+/* Adds to it which subflows are backups, if there is more than one. */
+void nofi_queue_find_backups(const struct nofi_queue *q, struct nofi_sock_info *info);
 /* Timeout of commands from now on (I/O queues: io_timeout after Connect). */
 void nofi_queue_set_timeout(struct nofi_queue *q, uint64_t ns);
 /*

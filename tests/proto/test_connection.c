@@ -103,7 +103,8 @@ static void t_mptcp_fallback(struct rig *r)
 
 static void t_transport_is_shown(struct rig *r)
 {
-	struct nof_transport t = { .size = sizeof(t) };
+	struct nof_transport t = { .size = sizeof(t) }, sum = { .size = sizeof(sum) };
+	struct nof_transport list[3] = { { .size = sizeof(list[0]) } };
 
 	rig_target(r, NULL, NULL);
 	rig_open(r, NULL);
@@ -113,10 +114,32 @@ static void t_transport_is_shown(struct rig *r)
 	assert_true(r->is_mptcp ? !*t.reason : strlen(t.reason) > 5);
 	assert_true(t.subflow_count >= 1);
 	assert_true(t.bytes_sent > 0 && t.bytes_received > 0);
+	assert_int_equal(t.connections, 1);
+	assert_int_equal(t.mptcp_connections, r->is_mptcp);
+	assert_string_equal(t.note, "");
+	assert_int_equal(t.subflows[0].state, NOF_SUBFLOW_ACTIVE);
+	assert_true(t.subflows[0].rto_us > 0 && t.subflows[0].cwnd > 0);
+	assert_int_equal(t.subflows[0].share_permille, 1000);
 	assert_int_equal(nof_ctrl_get_transport(r->ctrl, &t), 0);
 	assert_int_equal(t.qid, 0);
+
+	/* All of them; with less room as many are told, and less is written. */
+	assert_int_equal(nof_ctrl_get_transports(r->ctrl, NULL, 0), 2);
+	assert_int_equal(nof_ctrl_get_transports(r->ctrl, list, 1), 2);
+	assert_int_equal(list[1].size, 0);
+	assert_int_equal(nof_ctrl_get_transports(r->ctrl, list, 3), 2);
+	assert_int_equal(list[0].qid, 0);
+	assert_int_equal(list[1].qid, 1);
+	assert_int_equal(list[2].size, 0);
+	assert_int_equal(nof_transport_sum(list, 2, &sum), 0);
+	assert_int_equal(sum.connections, 2);
+	assert_int_equal(sum.is_mptcp, r->is_mptcp);
+	assert_int_equal(sum.bytes_sent, list[0].bytes_sent + list[1].bytes_sent);
+	assert_int_equal(sum.subflow_count, 1);
+
 	assert_int_equal(rig_disconnect(r), 0);
 	assert_int_equal(nof_ctrl_get_transport(r->ctrl, &t), -ENOTCONN);
+	assert_int_equal(nof_ctrl_get_transports(r->ctrl, list, 3), 0);
 }
 
 /* A connect that nothing answers can be given up at any time. */

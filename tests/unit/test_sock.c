@@ -495,13 +495,30 @@ static void test_disabled_by_sysctl(void **state)
 	in_child(disabled_child, NULL);
 }
 
+/* Sends and receives until there are two subflows; false after ten seconds. */
+static bool exchange_until_two(struct pair *p, struct nofi_sock_info *info)
+{
+	struct timespec now;
+	time_t end;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	end = now.tv_sec + 10;
+	do {
+		send_all(p->fd, 1000);
+		receive_all(p->peer, 1000);
+		send_all(p->peer, 1000);
+		receive_all(p->fd, 1000);
+		CHECK(!nofi_sock_get_info(p->fd, &p->proto, info));
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (info->subflow_count < 2 && now.tv_sec < end);
+	return info->subflow_count == 2;
+}
+
 static int two_subflows_child(void *arg)
 {
 	struct nofi_sock_opts o = prefer;
 	struct nofi_sock_info info;
-	struct timespec now;
 	struct pair p;
-	time_t end;
 
 	if (enter_netns() < 0 ||
 	    system("ip mptcp limits set subflow 2 add_addr_accepted 2 && "
@@ -512,18 +529,8 @@ static int two_subflows_child(void *arg)
 	o.tos = 0x28;
 	CHECK(!pair_open(&p, AF_INET, PROTO_MPTCP, &o));
 	CHECK(p.proto.is_mptcp);
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	end = now.tv_sec + 10;
-	do {
-		/* The join waits for the first data that is acknowledged. */
-		send_all(p.fd, 1000);
-		receive_all(p.peer, 1000);
-		send_all(p.peer, 1000);
-		receive_all(p.fd, 1000);
-		CHECK(!nofi_sock_get_info(p.fd, &p.proto, &info));
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (info.subflow_count < 2 && now.tv_sec < end);
-	CHECK(info.subflow_count == 2);
+	/* The join waits for the first data that is acknowledged. */
+	CHECK(exchange_until_two(&p, &info));
 	CHECK(!same_address(&info.subflows[0].local, &info.subflows[1].local));
 	CHECK(((struct sockaddr_in *)&info.subflows[1].local)->sin_addr.s_addr ==
 	      htonl(0x7f000002));
@@ -536,6 +543,39 @@ static int two_subflows_child(void *arg)
 static void test_two_subflows(void **state)
 {
 	in_child(two_subflows_child, NULL);
+}
+
+/* An endpoint with a device: its subflow is bound to that, and has to be found all the same. */
+static int backup_child(void *arg)
+{
+	static const uid_t users[] = { 0, 65534 };
+	struct nofi_sock_info info;
+	struct pair p;
+	unsigned i;
+
+	if (geteuid() || enter_netns() < 0 ||
+	    system("ip mptcp limits set subflow 2 add_addr_accepted 2 && "
+		   "ip mptcp endpoint add 127.0.0.2 dev lo subflow backup")) {
+		fprintf(stderr, "needs root, a network namespace and ip mptcp\n");
+		return 77;
+	}
+	CHECK(!pair_open(&p, AF_INET, PROTO_MPTCP, &prefer));
+	CHECK(exchange_until_two(&p, &info));
+	CHECK(info.token && info.subflows_max == 2);
+	CHECK(!info.subflows[0].is_backup && !info.subflows[1].is_backup);
+	/* The kernel's answer, and what is known without its permission. */
+	for (i = 0; i < 2; i++) {
+		CHECK(!seteuid(users[i]));
+		CHECK(!nofi_sock_get_info(p.fd, &p.proto, &info));
+		nofi_sock_find_backups(p.fd, &info);
+		CHECK(!info.subflows[0].is_backup && info.subflows[1].is_backup);
+	}
+	return 0;
+}
+
+static void test_backup(void **state)
+{
+	in_child(backup_child, NULL);
 }
 
 /* The peer sees a reset and no queued data, though another reference keeps the socket open. */
@@ -642,6 +682,7 @@ int main(void)
 		cmocka_unit_test(test_old_kernel),
 		cmocka_unit_test(test_disabled_by_sysctl),
 		cmocka_unit_test(test_two_subflows),
+		cmocka_unit_test(test_backup),
 		cmocka_unit_test(test_abort),
 		cmocka_unit_test(test_connect_error),
 		cmocka_unit_test(test_format),
