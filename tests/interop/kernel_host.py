@@ -118,8 +118,8 @@ class Outside(Target):
     nqn = NQN
     addr = OUTSIDE
 
-    def __init__(self, build, *options):
-        super().__init__(build, f'--nqn={NQN}', *options)
+    def __init__(self, build, *options, **where):
+        super().__init__(build, f'--nqn={NQN}', *options, **where)
 
     def case_alive(self, t):
         if not self.alive():

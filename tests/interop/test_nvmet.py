@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Interoperability with the Linux kernel, both ways, in one boot of the VM.
 
-    test_nvmet.py BUILD-DIRECTORY [vm] [kernel-host] [our-host] [recovery] [control]
+    test_nvmet.py BUILD-DIRECTORY [vm] [kernel-host] [our-host] [recovery] [mptcp] [control]
 
 vm proves the VM itself: its own host against its own target. kernel-host is the
 kernel's host against nvmf-target, our-host is libnof against the kernel's target.
-recovery is libnof against a kernel target that restarts and changes. Without a word
-the first three run. control runs the kernel host's I/O cases against the
+recovery is libnof against a kernel target that restarts and changes, mptcp is both ways over
+two links, which needs root. Without a word the first three run. control runs the kernel host's I/O cases against the
 kernel's target over the same user network: when something fails in kernel-host
 it tells the network's faults from ours.
 """
@@ -17,10 +17,15 @@ import sys
 import tempfile
 
 import kernel_host
+import multipath
 import our_host
 import recovery
 import tap
 from vm import MAIN, OUTSIDE, PRIVATE, VM, ImageError, VMError
+
+
+# These want two links, and connections torn down as often as it takes.
+OWN_NETWORK = ('recovery', 'mptcp')
 
 
 def vm_is_good(t, vm):
@@ -58,9 +63,15 @@ def main(argv):
     parts = argv[2:] or ['vm', 'kernel-host', 'our-host']
 
     def body(t):
+        programs = []
+        if 'mptcp' in parts:
+            multipath.check_here()
+            programs = [os.path.join(build, 'examples', name)
+                        for name in ('nvmf-relay', 'nvmf-info', 'nvmf-perf')]
         with tempfile.TemporaryDirectory(prefix='nof-interop-') as directory, \
                 VM(os.path.join(build, 'vm'), directory, forward=(4420, 4421, 4422),
-                   say=t.note, own_network=parts == ['recovery']) as vm:
+                   say=t.note, programs=programs,
+                   own_network=not set(parts).isdisjoint(OWN_NETWORK)) as vm:
             t.note(f'the VM booted in {vm.boot_seconds:.1f} s')
             with t.case('the kernel target comes up in the VM'):
                 vm.check('nvmet up')
@@ -74,6 +85,8 @@ def main(argv):
                 our_host.run(t, vm, build, directory)
             if 'recovery' in parts:
                 recovery.run(our_host.Lab(t, vm, build))
+            if 'mptcp' in parts:
+                multipath.run(t, vm, build)
             with t.case('the guest kernel saw nothing odd'):
                 out = vm.run('dmesg | grep -E "BUG|Oops|WARNING|Call Trace|hung task"')
                 t.true(out.status, out.output)

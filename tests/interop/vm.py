@@ -20,6 +20,7 @@ import json
 import os
 import re
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -39,20 +40,25 @@ COMMAND_DEADLINE = 120
 
 
 CLONE_NEWNET = 0x40000000
-TAP = 'vmtap'
 OUTSIDE = '10.0.2.2'            # this machine, as the guest sees it
 GUEST = '10.0.2.15'
+# In a network of its own there are two links. The guest's ends are eth0 and eth1.
+OUTSIDES = (OUTSIDE, '10.77.2.1')
+GUESTS = (GUEST, '10.77.2.2')
+TAPS = ('vmtap1', 'vmtap2')
 
 
 def enter_own_network():
-    """Moves this process into a new network namespace with a tap device; False: it may not."""
+    """Moves this process into a new network namespace with tap devices; False: it may not."""
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() or not os.path.exists('/dev/net/tun') or not find_program('ip') \
             or libc.unshare(CLONE_NEWNET):
         return False
-    for command in ('link set lo up', f'tuntap add {TAP} mode tap',
-                    f'addr add {OUTSIDE}/24 dev {TAP}', f'link set {TAP} up'):
-        subprocess.run(['ip', *command.split()], check=True)
+    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
+    for tap, address in zip(TAPS, OUTSIDES):
+        for command in (f'tuntap add {tap} mode tap', f'addr add {address}/24 dev {tap}',
+                        f'link set {tap} up'):
+            subprocess.run(['ip', *command.split()], check=True)
     return True
 
 
@@ -94,7 +100,7 @@ class Job:
 
 class VM:
     def __init__(self, cache, logdir=None, forward=(4420,), cpus=2, memory=640, say=None,
-                 own_network=False):
+                 own_network=False, programs=()):
         self.cache = os.environ.get('NOF_VM_CACHE') or cache
         self.forward = forward
         self.cpus = cpus
@@ -110,11 +116,12 @@ class VM:
         self.count = 0
         self.ports = {}         # guest port: port on self.address
         # With own_network this process moves into a network namespace of its own, where the
-        # guest is at the other end of a tap device. QEMU's user network needs no privilege,
+        # guest is at the other end of two tap devices. QEMU's user network needs no privilege,
         # but ends the whole VM by an assertion (slirp, soread) when connections are torn
-        # down often enough.
+        # down often enough, and it is one link of plain TCP.
         self.own_network = own_network
         self.has_tap = False
+        self.programs = programs        # of this build, for the guest
         self.address = '127.0.0.1'
         self.boot_seconds = None
         self.console = None
@@ -146,9 +153,15 @@ class VM:
         self.control, control = socket.socketpair()
         self.monitor, monitor = socket.socketpair()
         # Port 0: the kernel picks, QEMU keeps it bound, the monitor tells which.
-        net = 'user,id=net' + ''.join(f',hostfwd=tcp:127.0.0.1:0-:{p}' for p in self.forward)
+        nets = ['user' + ''.join(f',hostfwd=tcp:127.0.0.1:0-:{p}' for p in self.forward)]
         if self.has_tap:
-            net = f'tap,id=net,ifname={TAP},script=no,downscript=no'
+            nets = [f'tap,ifname={tap},script=no,downscript=no' for tap in TAPS]
+        devices = []
+        for i, net in enumerate(nets):
+            devices += ['-netdev', f'{net},id=net{i}',
+                        '-device', f'virtio-net-pci,netdev=net{i},romfile=']
+        if self.programs:
+            initramfs = self._with_programs(initramfs)
         argv = [
             program, '-M', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max',
             '-smp', str(self.cpus), '-m', str(self.memory), '-nodefaults',
@@ -157,8 +170,7 @@ class VM:
             '-append', 'console=ttyS0 quiet panic=-1 mitigations=off nokaslr '
                        'tsc=reliable no_timer_check random.trust_cpu=on',
             '-serial', 'file:' + self.console.replace(',', ',,'),
-            '-netdev', net, '-device', 'virtio-net-pci,netdev=net,romfile=',
-            '-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci',
+            *devices, '-device', 'virtio-rng-pci', '-device', 'virtio-serial-pci',
             '-chardev', f'socket,id=control,fd={control.fileno()}',
             '-device', 'virtserialport,chardev=control,name=control',
             '-chardev', f'socket,id=monitor,fd={monitor.fileno()}',
@@ -177,6 +189,16 @@ class VM:
                 raise VMError(f'the VM did not come up in {BOOT_DEADLINE} s' + self.last_words())
             self._pump(left)
         self.boot_seconds = time.monotonic() - began
+
+    def _with_programs(self, initramfs):
+        overlay, both = (os.path.join(self.logdir, f'vm-{os.getpid()}-{what}.img')
+                         for what in ('programs', 'initramfs'))
+        vmimage.overlay(self.programs, overlay)
+        with open(both, 'wb') as out:
+            for part in (initramfs, overlay):
+                with open(part, 'rb') as f:
+                    shutil.copyfileobj(f, out)
+        return both
 
     def _find_ports(self):
         self.monitor.settimeout(60)

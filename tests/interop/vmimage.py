@@ -34,7 +34,7 @@ MODULES = [
     'crc32c_generic', 'crc32c_intel', 'crct10dif_generic',
     'crc64_rocksoft_generic', 'configfs', 'loop', 'brd', 'null_blk',
     'nvme_core', 'nvme_fabrics', 'nvme_tcp', 'nvmet', 'nvmet_tcp',
-    'sch_netem', 'sch_tbf',
+    'sch_netem', 'sch_tbf', 'tcp_diag', 'mptcp_diag',
 ]
 
 # Program in the guest: Debian package that has it, where it is in there. The
@@ -44,6 +44,7 @@ PROGRAMS = {
     'nvme': ('nvme-cli', 'usr/sbin/nvme'),
     'ip': ('iproute2', 'bin/ip'),
     'tc': ('iproute2', 'sbin/tc'),
+    'ss': ('iproute2', 'bin/ss'),
     'blkdiscard': ('util-linux', 'sbin/blkdiscard'),
     'fallocate': ('util-linux', 'usr/bin/fallocate'),
 }
@@ -256,6 +257,20 @@ def _initramfs(kernel_tree, busybox, programs):
         a.file('modules/' + os.path.basename(path), path)
     a.data('modules/order', ''.join(os.path.basename(p) + '\n' for p in order).encode())
     return a.bytes()
+
+
+def overlay(programs, path):
+    """Writes an archive with these programs, which are new in every build, and what they need
+    of this build. The kernel unpacks one archive after the other: this goes behind the image."""
+    a = _Archive()
+    for program in programs:
+        a.file('usr/sbin/' + os.path.basename(program), program, 0o755)
+        for inside, here in _libraries(program).items():
+            if not inside.startswith(('/lib', '/usr/lib')):
+                inside = '/usr/lib/' + os.path.basename(inside)
+            a.file(inside, here, 0o755)
+    with open(path, 'wb') as f:
+        f.write(a.bytes())
 
 
 def _identity(path):
