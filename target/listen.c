@@ -61,6 +61,22 @@ static bool is_mptcp_conn(int fd, bool may_be)
 }
 
 /*
+ * A burst of writes right after the connection was made stalls for 200 ms now and then
+ * (Linux 6.18): what arrives while MPTCP's socket is locked by a receive is acknowledged by
+ * TCP, but not at the level of MPTCP, and if the sender has used up its window it waits in
+ * vain for that, until its retransmission timer. The small window of the beginning makes
+ * this likely; a low-water mark that is put back at once makes room for it, and unlike
+ * SO_RCVBUF leaves autotuning on.
+ */
+static void open_window(int fd)
+{
+	const int high = 1 << 20, low = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &high, sizeof(high));
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+}
+
+/*
  * Out of descriptors, a waiting connection would wake us for ever: a reserve
  * lets us take it and hang up.
  */
@@ -86,6 +102,7 @@ static void on_accept(struct io *io, uint32_t events)
 		struct sockaddr_storage peer, local;
 		socklen_t plen = sizeof(peer), llen = sizeof(local);
 		char pa[64], pp[8], la[64], lp[8], who[80];
+		bool is_mptcp;
 		int fd = accept4(io->fd, (struct sockaddr *)&peer, &plen,
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -99,8 +116,10 @@ static void on_accept(struct io *io, uint32_t events)
 		getsockname(fd, (struct sockaddr *)&local, &llen);
 		describe(&local, la, sizeof(la), lp, sizeof(lp));
 		snprintf(who, sizeof(who), "%.60s port %s", pa, pp);
-		conn_accept(fd, l, who, la, lp, strchr(la, ':') != NULL,
-			    is_mptcp_conn(fd, l->is_mptcp));
+		is_mptcp = is_mptcp_conn(fd, l->is_mptcp);
+		if (is_mptcp)
+			open_window(fd);
+		conn_accept(fd, l, who, la, lp, strchr(la, ':') != NULL, is_mptcp);
 	}
 }
 

@@ -25,6 +25,7 @@
  * the plain one (net.mptcp.syn_retrans_before_tcp_fallback + 1).
  */
 enum { SYN_RETRANS_OF_FALLBACK = 3 };
+enum { FIRST_WINDOW = 1 << 20 };	/* bytes, see open_window() */
 
 static int open_proto(int family, int protocol)
 {
@@ -410,6 +411,21 @@ static bool explain_fallback(int fd, const struct nofi_sock_opts *opts,
 	return true;
 }
 
+/*
+ * Room for the first burst of data. In Linux 6.18, what arrives while a receive holds MPTCP's
+ * socket is acknowledged by TCP but not at the level of MPTCP, nor when it has been received
+ * afterwards; a sender whose window or buffer is used up by it waits until its timer of 200 ms
+ * sends something again. With the window of a new connection, 64 KiB, one command is enough
+ * for that: in 9 of 75 fresh connections with reads and writes of 128 KiB and 1 MiB, against
+ * 1 of 75 with this. A low-water mark makes the buffer fit it, and is put back at once; unlike
+ * SO_RCVBUF that leaves autotuning on (and does nothing where SO_RCVBUF was set).
+ */
+static void open_window(int fd)
+{
+	if (set_int(fd, SOL_SOCKET, SO_RCVLOWAT, FIRST_WINDOW) == 0)
+		(void)set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
+}
+
 int nofi_sock_check(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
 		    struct nofi_err *err)
 {
@@ -424,6 +440,7 @@ int nofi_sock_check(int fd, const struct nofi_sock_opts *opts, struct nofi_sock_
 				    strerror(-r));
 	if (r) {
 		proto->reason[0] = '\0';
+		open_window(fd);
 		if (opts && opts->peer && nofi_memory.count)
 			nofi_memory_clear(&nofi_memory, netns_of(fd), opts->peer);
 		return 0;
