@@ -17,6 +17,8 @@ CUTS = {
     "drop": (lambda net, n: net.drop(n), lambda net, n: net.undrop(n)),
 }
 
+SETTINGS = [f"{keys} {engine}" for keys in ("mptcp=require", "mptcp=off") for engine in ENGINES]
+
 
 @case(cut=[(how, n, engine) for how in CUTS for n in (1, 2) for engine in ENGINES])
 def one_of_two_links(cut):
@@ -44,16 +46,16 @@ def three_of_four_links_one_after_the_other():
             load.carries(4)
 
 
-@case(engine=ENGINES)
-def both_links_for_less_than_the_timeouts(engine):
-    with Net(rate="50mbit") as net, \
-         Load(net, f"mptcp=require&engine={engine}", **BUSY) as load:
-        load.has_subflows(2)
+@case(setting=SETTINGS)
+def both_links_for_less_than_the_timeouts(setting):
+    keys, engine = setting.split()
+    with Net(rate="50mbit") as net, Load(net, f"{keys}&engine={engine}", **BUSY) as load:
+        load.grows(50)
         with load.unbroken():
             for n in (1, 2):
                 net.drop(n)
-            # What arrives meets the filters: both have bitten.
-            load.until(lambda: all(sum(net.dropped(n).values()) for n in (1, 2)))
+            # What arrives meets the filters: they have bitten.
+            load.until(lambda: sum(net.dropped(1).values()) > 3)
             for n in (1, 2):
                 net.undrop(n)
             load.grows()
@@ -84,7 +86,7 @@ def both_links_with_tcp(how):
     recovers(how, "mptcp=off&engine=" + ("io_uring" if how == "drop" else "epoll"))
 
 
-@case(setting=[f"{keys} {engine}" for keys in ("mptcp=require", "mptcp=off") for engine in ENGINES])
+@case(setting=SETTINGS)
 def both_links_for_good_end_in_one_sentence(setting):
     keys, engine = setting.split()
     with Net(rate="50mbit") as net, \
@@ -160,6 +162,21 @@ def a_backup_is_used_only_when_needed(engine):
                 load.carries(1, by=500000)
                 # And the load returns: what the backup had under way ends.
                 load.until(lambda: is_quiet(load, 2))
+
+
+@case
+def a_subflow_becomes_a_backup_in_flight():
+    with Net(rate="50mbit", endpoints=None) as net:
+        net.endpoint_add("host", net.addr("host", 2), "id", "2", "subflow", dev="l2")
+        with Load(net, **BUSY) as load:
+            load.has_subflows(2)
+            load.carries(1, 2)
+            with load.unbroken():
+                net.ip("host", "mptcp", "endpoint", "change", "id", "2", "backup")  # MP_PRIO
+                load.until(lambda: is_quiet(load, 2))
+                net.ip("host", "mptcp", "endpoint", "change", "id", "2", "nobackup")
+                load.carries(2)
+            eq(net.counters("target")["MPPrioRx"], 2 * load.connections, "MP_PRIO received")
 
 
 def is_quiet(load, n):
