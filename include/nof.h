@@ -319,6 +319,15 @@ struct nof_opts {
 					   entry (n − 1) mod count, or the next one that can be
 					   connected; the admin queue takes the first that can;
 					   "" = all as host_traddr and traddr say */
+	char mptcp_paths[512];		/* "" (default) = the system's MPTCP configuration is left
+					   alone. Else, while a controller with it exists, these
+					   addresses of this host are endpoints of the kernel's path
+					   manager, limits that are too low are raised, and a path
+					   that fails is taken out until it works again: "auto" =
+					   every suitable address, or "ADDR[%DEV][,backup]
+					   [,fullmesh],…". Needs CAP_NET_ADMIN; without it, or when
+					   the kernel refuses, a warning is logged and connections
+					   are made as if it were "" */
 };
 
 NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
@@ -333,8 +342,8 @@ NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
  * (on|off|prefer), disable_sqflow (on|off), tos; and ours: max_reconnects,
  * max_retries, write_hold (seconds, auto or off), iopolicy (numa|round-robin|
  * queue-depth|service-time), mptcp (require|prefer|off), engine
- * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map, queue_paths). EINVAL
- * with a sentence: unknown key or bad value.
+ * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map, queue_paths,
+ * mptcp_paths (auto, or addresses)). EINVAL with a sentence: unknown key or bad value.
  */
 NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);
 
@@ -346,7 +355,7 @@ NOF_API int nof_uri_parse(const char *uri, struct nof_opts *opts);
 
 /*
  * As nof_uri_parse(), but with only the keys of the comma separated list allow
- * ("" = none, NULL = all but those that name local files). For programs that
+ * ("" = none, NULL = all but those that name local files or change this system). For programs that
  * take URIs from others. EPERM with a sentence for a forbidden key.
  */
 NOF_API int nof_uri_parse_allow(const char *uri, const char *allow, struct nof_opts *opts);

@@ -11,6 +11,7 @@
 #include "ctrl/addrmap.h"
 #include "ctrl/ident.h"
 #include "ctrl/placement.h"
+#include "mptcp/pm.h"
 #include "opts.h"
 
 enum kind { K_TEXT, K_SECONDS, K_UINT, K_INT, K_BOOL, K_ENUM };
@@ -28,7 +29,7 @@ struct key {
 	/* K_UINT, K_INT: the number; K_SECONDS: milliseconds. zero_ok: 0 is allowed below min. */
 	uint32_t min, max;
 	bool zero_ok;
-	bool is_file;			/* names a local file */
+	bool is_local;			/* names a local file, or changes this system */
 	/* K_ENUM: all values; K_SECONDS, K_INT: words besides numbers. Ended by a NULL name. */
 	const struct choice *choices;
 };
@@ -88,9 +89,10 @@ static const struct key keys[] = {
 	{ "engine", K_ENUM, FIELD(engine), .choices = engine_choices },
 	{ "in_capsule", K_BOOL, FIELD(in_capsule) },
 	{ "max_r2t", K_UINT, FIELD(max_r2t), 1, 4 },
-	{ "pcap", K_TEXT, FIELD(pcap), .is_file = true },
+	{ "pcap", K_TEXT, FIELD(pcap), .is_local = true },
 	{ "addr_map", K_TEXT, FIELD(addr_map) },
 	{ "queue_paths", K_TEXT, FIELD(queue_paths) },
+	{ "mptcp_paths", K_TEXT, FIELD(mptcp_paths), .is_local = true },
 };
 enum { NKEYS = sizeof(keys) / sizeof(keys[0]) };
 
@@ -134,16 +136,17 @@ const char *const *nof_opts_keys(void)
 						      "pcap",
 						      "addr_map",
 						      "queue_paths",
+						      "mptcp_paths",
 						      NULL };
 
 	return names;
 }
 
-bool nofi_opts_is_file_key(const char *name)
+bool nofi_opts_is_local_key(const char *name)
 {
 	const struct key *k = find_key(name);
 
-	return k && k->is_file;
+	return k && k->is_local;
 }
 
 static const struct nof_opts defaults = {
@@ -318,6 +321,13 @@ static int check_queue_paths(const char *value, struct nofi_err *err)
 	return nofi_placement_parse(value, "4420", &p, err);
 }
 
+static int check_mptcp_paths(const char *value, struct nofi_err *err)
+{
+	struct nofi_pm_list list;
+
+	return nofi_pm_parse(value, &list, err);
+}
+
 int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		  struct nofi_err *err)
 {
@@ -346,6 +356,8 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		if (!strcmp(k->name, "addr_map") && nofi_addrmap_check(value, err) < 0)
 			return err->code;
 		if (!strcmp(k->name, "queue_paths") && check_queue_paths(value, err) < 0)
+			return err->code;
+		if (!strcmp(k->name, "mptcp_paths") && check_mptcp_paths(value, err) < 0)
 			return err->code;
 		memset(field, 0, k->size);
 		memcpy(field, value, strlen(value));
@@ -474,6 +486,7 @@ static int check_texts(const struct nof_opts *o, struct nofi_err *err)
 		{ "pcap", o->pcap, sizeof(o->pcap) },
 		{ "addr_map", o->addr_map, sizeof(o->addr_map) },
 		{ "queue_paths", o->queue_paths, sizeof(o->queue_paths) },
+		{ "mptcp_paths", o->mptcp_paths, sizeof(o->mptcp_paths) },
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -512,6 +525,8 @@ int nofi_opts_resolve(const struct nof_opts *in, struct nof_opts *o, struct nofi
 		r = nofi_addrmap_check(o->addr_map, err);
 	if (r == 0)
 		r = check_queue_paths(o->queue_paths, err);
+	if (r == 0)
+		r = check_mptcp_paths(o->mptcp_paths, err);
 	if (r < 0)
 		return r;
 	if (!o->traddr[0])

@@ -20,8 +20,8 @@ int nofi_opts_set(struct nof_opts *opts, const char *key, const char *value, str
 /* The value of a key as text; false when it is the default (then nothing is written). */
 bool nofi_opts_get(const struct nof_opts *opts, const char *key, char *buf, size_t len);
 
-/* Whether a key names a local file, which strangers must not choose. */
-bool nofi_opts_is_file_key(const char *key);
+/* Whether a key names a local file or changes this system: strangers must not choose it. */
+bool nofi_opts_is_local_key(const char *key);
 
 /* Checks in (of any size) and completes it into *out: defaults by NQN, host identity. */
 int nofi_opts_resolve(const struct nof_opts *in, struct nof_opts *out, struct nofi_err *err);

@@ -167,7 +167,7 @@ static bool is_allowed(const struct parser *p, const char *key)
 	if (!p->has_allow)
 		return true;
 	if (!s)
-		return !nofi_opts_is_file_key(key);
+		return !nofi_opts_is_local_key(key);
 	while (*s) {
 		size_t n = strcspn(s, ",");
 

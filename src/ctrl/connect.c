@@ -187,6 +187,7 @@ void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t n,
 	o->sock.tos = opts->tos;
 	o->sock.iface = opts->host_iface;
 	fill_place(ctrl, qid, n, o);
+	nofi_pathman_steer(ctrl, o);
 	o->hdgst = opts->hdr_digest == NOF_ON ? NOFI_DIGEST_ON :
 		   opts->hdr_digest == NOF_PREFER ? NOFI_DIGEST_PREFER : NOFI_DIGEST_OFF;
 	o->ddgst = opts->data_digest == NOF_ON ? NOFI_DIGEST_ON :

@@ -227,6 +227,7 @@ void nof_ctrl_free(struct nof_ctrl *ctrl)
 	ctrl->nnews = 0;
 	nofi_timer_disarm(loop, &ctrl->fsm_timer);
 	nofi_recover_teardown(ctrl, true);
+	nofi_pathman_stop(ctrl);
 	nofi_news_tell(ctrl, NOFI_NEWS_GONE, &ctrl->err);
 	while (deliver(ctrl))
 		;
@@ -247,9 +248,12 @@ int nof_ctrl_connect(struct nof_ctrl *ctrl, nof_done_fn *done, void *arg)
 	if (ctrl->state != NOF_CTRL_NEW)
 		return nofi_fail(-EALREADY, "nof_ctrl_connect: the controller is %s; connect a "
 				 "new one", nof_ctrl_state_name(ctrl->state));
+	nofi_pathman_start(ctrl);
 	r = nofi_connect_start(ctrl, &err);
-	if (r < 0)
+	if (r < 0) {
+		nofi_pathman_stop(ctrl);
 		return nofi_fail(r, "nof_ctrl_connect: %s", err.text);
+	}
 	ctrl->connect_done = done;
 	ctrl->connect_arg = arg;
 	nofi_ctrl_event(ctrl, NOFI_FSM_CONNECT, NULL);

@@ -80,6 +80,9 @@ struct nofi_ioq {
 	bool is_refused;		/* Connect was answered, and the answer was no */
 	struct nofi_timer again;	/* until Connect is sent again: the id was in use */
 	uint8_t tries;			/* how often it was */
+	struct nofi_msg quiet_msg;	/* to the controller's loop: is a path dead? */
+	struct nofi_sock_info quiet_info;	/* under ctrl->lock: the subflows at that time */
+	bool is_quiet_posted;		/* under ctrl->lock */
 	uint8_t place_tries;		/* entries of queue_paths that were tried */
 	void *connect_data;		/* data of the Connect command while it is under way */
 	struct iovec connect_iov;

@@ -112,6 +112,8 @@ struct nofi_ns_extra {
 	void (*done)(struct nofi_op *op, const struct nofi_err *err);
 };
 
+struct nofi_pathman;
+
 struct nof_ctrl {
 	struct nof_loop *loop;		/* of the admin queue */
 	struct nof_opts opts;		/* checked, host identity filled in; constant */
@@ -130,6 +132,8 @@ struct nof_ctrl {
 	struct nofi_ioq *ioqs;		/* those that hold a queue id */
 	uint32_t kill_round;		/* counts teardowns: nofi_ioq_kill_all() */
 	uint64_t late_commands;		/* I/O commands that were not answered in time */
+	struct nofi_addr steer_from, steer_to;	/* pathman.c: new connections take another way than
+					   theirs; len 0: they do not */
 	uint16_t last_qid;		/* next-fit: an id rests after its connection closed, the
 					   target may still be clearing it up */
 
@@ -236,6 +240,9 @@ struct nof_ctrl {
 	struct nofi_acmd ka_cmd;
 	struct nofi_timer ka_timer;
 	uint64_t ka_sent;		/* when the last one went out */
+
+	/* pathman.c */
+	struct nofi_pathman *pathman;	/* NULL: no mptcp_paths, or they cannot be had */
 
 	/* abort.c */
 	struct nofi_acmd abort_cmd[NOFI_ABORTS_MAX];
@@ -415,6 +422,18 @@ void nofi_abort_ioq_init(struct nofi_ioq *ioq);
 void nofi_abort_request(struct nofi_ioq *ioq, uint16_t cid);
 /* Forgets what waits; what is on the wire ends with the admin queue. */
 void nofi_abort_stop(struct nof_ctrl *ctrl);
+
+/*
+ * pathman.c: mptcp_paths. Start before the first connection is made, live when the admin
+ * queue is (each time), stop when the controller is over. All harmless without the option.
+ */
+void nofi_pathman_start(struct nof_ctrl *ctrl);
+void nofi_pathman_live(struct nof_ctrl *ctrl);
+void nofi_pathman_stop(struct nof_ctrl *ctrl);
+/* On the queue's loop: its commands are watched from now on. */
+void nofi_pathman_ioq_ready(struct nofi_ioq *ioq);
+/* Sends a new connection another way while its own is known not to work. Under ctrl->lock. */
+void nofi_pathman_steer(const struct nof_ctrl *ctrl, struct nofi_queue_opts *o);
 
 /* keepalive.c, events.c */
 void nofi_ka_start(struct nof_ctrl *ctrl);

@@ -293,6 +293,7 @@ static void connect_done(void *arg, const struct nofi_cpl *cpl)
 		nofi_queue_set_timeout(ioq->q, opts->io_timeout_ms * NOFI_MS);
 		nofi_queue_set_grace(ioq->q, grace_ns(opts), ioq_late);
 		ioq->state = IOQ_READY;
+		nofi_pathman_ioq_ready(ioq);
 		nofi_log(ioq->loop, NOF_LOG_DEBUG, "I/O queue %u is ready", ioq->qid);
 		tell(ioq);
 		return;

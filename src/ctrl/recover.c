@@ -302,6 +302,7 @@ void nofi_ctrl_live(struct nof_ctrl *ctrl)
 		ctrl->stats.reconnects++;
 	nofi_ctrl_publish(ctrl);
 	nofi_ctrl_event(ctrl, NOFI_FSM_UP, NULL);
+	nofi_pathman_live(ctrl);
 	nofi_events_relisted(ctrl);
 }
 
@@ -325,6 +326,8 @@ void nofi_recover_teardown(struct nof_ctrl *ctrl, bool everywhere)
 	nofi_ka_stop(ctrl);
 	nofi_aer_stop(ctrl);
 	nofi_abort_stop(ctrl);
+	if (nofi_ctrl_is_over(ctrl))
+		nofi_pathman_stop(ctrl);
 	ctrl->admin = NULL;
 	if (admin) {
 		nofi_queue_kill(admin, &why);

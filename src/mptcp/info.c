@@ -29,6 +29,7 @@ static void add_subflow(struct nofi_sock_info *info, unsigned i, const struct no
 	s->bytes_received = t->bytes_received;
 	s->retransmits = t->total_retrans;
 	s->rtt_us = t->rtt;
+	s->min_rtt_us = t->min_rtt;
 	s->rto_us = t->rto;
 	s->cwnd = t->snd_cwnd;
 	s->unacked = t->unacked;

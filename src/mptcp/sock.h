@@ -98,6 +98,7 @@ struct nofi_subflow_info {
 	uint64_t bytes_sent, bytes_received;	/* this subflow, retransmits included */
 	uint32_t retransmits;
 	uint32_t rtt_us;
+	uint32_t min_rtt_us;
 	uint32_t rto_us;			/* backed off: the base is rto_us >> backoff */
 	uint32_t cwnd;
 	uint32_t id;				/* the kernel's, 0: not known */

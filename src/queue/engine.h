@@ -70,13 +70,6 @@ struct nofi_sock {
 	struct nofi_sock *next_starved;
 };
 
-/* Watches a descriptor that is not a queue (lingering close): one-shot readable. */
-struct nofi_watch {
-	int fd;
-	bool is_armed;
-	void (*fn)(struct nofi_watch *w);
-};
-
 /* n bytes of msg went out: the rest is what is left to send. */
 static inline void nofi_msg_advance(struct msghdr *msg, size_t n)
 {
@@ -108,8 +101,8 @@ struct nofi_engine_ops {
 	void (*recv_start)(struct nof_loop *loop, struct nofi_sock *s);
 	/* msg (and what it points at) is stable until ops->sent(); len: its bytes */
 	void (*send)(struct nof_loop *loop, struct nofi_sock *s, struct msghdr *msg, size_t len);
-	int (*watch)(struct nof_loop *loop, struct nofi_watch *w);
-	void (*unwatch)(struct nof_loop *loop, struct nofi_watch *w);
+	int (*watch)(struct nof_loop *loop, struct nofi_fd_watch *w);
+	void (*unwatch)(struct nof_loop *loop, struct nofi_fd_watch *w);
 	/* Hands what was queued to the kernel. */
 	int (*submit)(struct nof_loop *loop);
 	/*

@@ -197,7 +197,7 @@ static void poller_send(struct nof_loop *loop, struct nofi_sock *s, struct msghd
 
 /* ---- watch, wake, timer ---- */
 
-static int poller_watch(struct nof_loop *loop, struct nofi_watch *w)
+static int poller_watch(struct nof_loop *loop, struct nofi_fd_watch *w)
 {
 	struct poller *p = poller_of(loop);
 	uint32_t events = EPOLLIN | EPOLLONESHOT;
@@ -209,7 +209,7 @@ static int poller_watch(struct nof_loop *loop, struct nofi_watch *w)
 	return r;
 }
 
-static void poller_unwatch(struct nof_loop *loop, struct nofi_watch *w)
+static void poller_unwatch(struct nof_loop *loop, struct nofi_fd_watch *w)
 {
 	control(poller_of(loop), EPOLL_CTL_DEL, w->fd, 0, w, TAG_WATCH);
 	forget_events(poller_of(loop), w, TAG_WATCH);
@@ -240,7 +240,7 @@ static void dispatch(struct nof_loop *loop, uint64_t data, uint32_t events)
 	struct poller *p = poller_of(loop);
 	void *obj = (void *)(uintptr_t)(data & ~(uint64_t)TAG_MASK);
 	struct nofi_sock *s = obj;
-	struct nofi_watch *w = obj;
+	struct nofi_fd_watch *w = obj;
 
 	switch ((enum tag)(data & TAG_MASK)) {
 	case TAG_SOCK:

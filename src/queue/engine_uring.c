@@ -322,7 +322,7 @@ static void on_connected(struct nof_loop *loop, struct nofi_sock *s, int res)
 	s->ops->connected(s, -err);
 }
 
-static int uring_watch(struct nof_loop *loop, struct nofi_watch *w)
+static int uring_watch(struct nof_loop *loop, struct nofi_fd_watch *w)
 {
 	struct io_uring_sqe *sqe = get_sqe(uring_of(loop));
 
@@ -388,7 +388,7 @@ static void dispatch(struct nof_loop *loop, uint64_t user_data, int32_t res, uin
 	struct uring *u = uring_of(loop);
 	void *p = (void *)(uintptr_t)(user_data & ~(uint64_t)TAG_MASK);
 	struct nofi_sock *s = p;
-	struct nofi_watch *w = p;
+	struct nofi_fd_watch *w = p;
 
 	switch ((enum tag)(user_data & TAG_MASK)) {
 	case TAG_RECV:
@@ -679,7 +679,7 @@ static void uring_remove(struct nof_loop *loop, struct nofi_sock *s)
 	put_tail(u, s);
 }
 
-static void uring_unwatch(struct nof_loop *loop, struct nofi_watch *w)
+static void uring_unwatch(struct nof_loop *loop, struct nofi_fd_watch *w)
 {
 	struct uring *u = uring_of(loop);
 	struct io_uring_cqe *cqe;

@@ -18,7 +18,7 @@ static const uint64_t LINGER_NS = 30ull * 1000000000;
 struct nofi_linger {
 	struct nofi_linger *next, **prev;
 	struct nof_loop *loop;
-	struct nofi_watch watch;	/* readable: data to discard, or the end */
+	struct nofi_fd_watch watch;	/* readable: data to discard, or the end */
 	struct nofi_timer timer;	/* 30 s */
 };
 
@@ -36,7 +36,7 @@ static void linger_free(struct nofi_linger *l, bool is_clean)
 	free(l);
 }
 
-static void on_readable(struct nofi_watch *w)
+static void on_readable(struct nofi_fd_watch *w)
 {
 	struct nofi_linger *l =
 		(struct nofi_linger *)((char *)w - offsetof(struct nofi_linger, watch));

@@ -38,6 +38,21 @@ uint64_t nofi_loop_now(struct nof_loop *loop)
 	return loop->now;
 }
 
+int nofi_loop_watch(struct nof_loop *loop, struct nofi_fd_watch *w)
+{
+	int r = loop->eng->watch(loop, w);
+
+	/* From outside a turn: the engine has not heard of it yet. */
+	if (r == 0 && !loop->is_processing)
+		nof_loop_wake(loop);
+	return r;
+}
+
+void nofi_loop_unwatch(struct nof_loop *loop, struct nofi_fd_watch *w)
+{
+	loop->eng->unwatch(loop, w);
+}
+
 void nofi_loop_count_done(struct nof_loop *loop)
 {
 	loop->done_count++;

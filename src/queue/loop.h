@@ -47,6 +47,19 @@ void nofi_loop_defer(struct nof_loop *loop, struct nofi_defer *d);
 /* Takes it out again if it is queued. */
 void nofi_loop_undefer(struct nof_loop *loop, struct nofi_defer *d);
 
+/*
+ * Watches a descriptor that is not a queue's: fn runs in the loop, once, when it is readable,
+ * disarmed already. Embedded in its owner; zero-initialised = not armed.
+ */
+struct nofi_fd_watch {
+	int fd;
+	bool is_armed;
+	void (*fn)(struct nofi_fd_watch *w);
+};
+int nofi_loop_watch(struct nof_loop *loop, struct nofi_fd_watch *w);
+/* Harmless when it is not armed. Before the descriptor is closed. */
+void nofi_loop_unwatch(struct nof_loop *loop, struct nofi_fd_watch *w);
+
 /* Counts a completion for the return value of process. */
 void nofi_loop_count_done(struct nof_loop *loop);
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mptcp/stall.h"
 #include "queue/engine.h"
 #include "queue/machine.h"
 #include "queue/queue.h"
@@ -61,6 +62,10 @@ struct nofi_queue {
 	char peer[80];			/* "127.0.0.1:4420", for sentences */
 	struct nofi_tap_stream *tap;	/* NULL = not recorded */
 	struct nofi_err err;		/* why it is dead */
+	nofi_queue_quiet_fn *quiet;	/* NULL: silence is not watched */
+	struct nofi_timer quiet_timer;	/* armed while commands are in flight, if it is */
+	uint64_t heard;			/* when a byte arrived last, or was waited for again */
+	struct nofi_stall_pace pace;	/* after how long silence is suspicious */
 	struct nofi_err pending;	/* an end that may not happen where it was noticed */
 	struct nofi_defer defer;	/* dies of pending, or frees */
 };
@@ -106,6 +111,7 @@ static void die(struct nofi_queue *q, const struct nofi_err *why, bool is_silent
 	nofi_loop_unmark_dirty(q->loop, &q->dirty);
 	nofi_loop_undefer(q->loop, &q->defer);
 	disarm(q);
+	nofi_timer_disarm(q->loop, &q->quiet_timer);
 	nofi_tap_stream_free(q->tap);
 	q->tap = NULL;
 	nofi_log(q->loop, NOF_LOG_DEBUG, "queue %u to %s ended: %s", q->qid, q->peer, q->err.text);
@@ -364,6 +370,8 @@ static void on_received(struct nofi_sock *s, size_t direct, const uint8_t *stagi
 
 	if (!is_dry)
 		q->loop->has_more = true;
+	if (q->quiet)
+		q->heard = nofi_loop_now(q->loop);
 	if (q->tap) {
 		tap_direct(q, direct);
 		if (staged)
@@ -605,6 +613,55 @@ static void on_timer(struct nofi_timer *t)
 	       cmd->is_late ? ", nor after an attempt to abort it" : "");
 }
 
+/* ---- silence ---- */
+
+/* There are several ways, and *rtt is the smallest round trip of the slowest. */
+static bool has_ways(const struct nofi_sock_info *info, uint64_t *rtt)
+{
+	*rtt = 0;
+	for (unsigned i = 0; i < info->subflow_count && i < NOFI_SUBFLOWS_MAX; i++)
+		if (info->subflows[i].min_rtt_us < UINT32_MAX &&
+		    info->subflows[i].min_rtt_us * 1000ull > *rtt)
+			*rtt = info->subflows[i].min_rtt_us * 1000ull;
+	return info->proto.is_mptcp && info->subflow_count > 1;
+}
+
+/* Not a command's deadline: what it finds may be that nothing waits any more. */
+static void on_quiet(struct nofi_timer *t)
+{
+	struct nofi_queue *q = of(t, quiet_timer);
+	uint64_t now = nofi_loop_now(q->loop), limit;
+	struct nofi_sock_info info;
+
+	if (q->state != QUEUE_READY || !nofi_machine_deadline(&q->m))
+		return;
+	nofi_stall_calm(&q->pace, now);
+	limit = nofi_stall_limit(&q->pace);
+	if (now - q->heard >= limit) {
+		if (nofi_queue_get_info(q, &info) < 0)
+			return;
+		if (!has_ways(&info, &q->pace.rtt_ns)) {
+			q->heard = now;
+		} else if (now - q->heard >= nofi_stall_limit(&q->pace)) {
+			nofi_stall_alarmed(&q->pace, now);
+			q->heard = now;
+			q->quiet(q->arg, &info);
+		}
+		limit = nofi_stall_limit(&q->pace);
+	}
+	/* Without memory for it silence is not noticed: commands have their deadlines still. */
+	(void)nofi_timer_arm(q->loop, t, q->heard + limit);
+}
+
+static void watch_quiet(struct nofi_queue *q)
+{
+	if (!nofi_machine_deadline(&q->m))
+		q->heard = nofi_loop_now(q->loop);
+	if (!q->quiet_timer.pos)
+		(void)nofi_timer_arm(q->loop, &q->quiet_timer,
+				     q->heard + nofi_stall_limit(&q->pace));
+}
+
 /* ---- interface ---- */
 
 int nofi_queue_new(struct nof_loop *loop, const struct nofi_queue_opts *opts,
@@ -755,6 +812,13 @@ void nofi_queue_set_grace(struct nofi_queue *q, uint64_t ns, nofi_queue_late_fn 
 	q->late = fn;
 }
 
+void nofi_queue_set_quiet(struct nofi_queue *q, nofi_queue_quiet_fn *fn)
+{
+	q->quiet_timer.fn = on_quiet;
+	q->heard = nofi_loop_now(q->loop);
+	q->quiet = fn;
+}
+
 int nofi_queue_take(struct nofi_queue *q, uint32_t flags, struct nofi_cmd_desc *d)
 {
 	return nofi_machine_take(&q->m, flags, d);
@@ -781,6 +845,8 @@ uint64_t nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 	uint64_t now = nofi_loop_now(q->loop);
 	uint64_t deadline = now + (d->timeout_ns ? d->timeout_ns : q->command_timeout);
 
+	if (q->quiet && !(d->flags & NOFI_CMD_NO_TIMEOUT))
+		watch_quiet(q);
 	nofi_machine_send(&q->m, d, deadline);
 	if (!(d->flags & NOFI_CMD_NO_TIMEOUT))
 		watch_deadline(q, deadline);

@@ -74,6 +74,15 @@ void nofi_queue_set_timeout(struct nofi_queue *q, uint64_t ns);
 typedef void nofi_queue_late_fn(void *arg, uint16_t cid, uint8_t opcode);
 void nofi_queue_set_grace(struct nofi_queue *q, uint64_t ns, nofi_queue_late_fn *fn);
 
+/*
+ * From now on suspicious silence is reported: commands wait, there are several subflows, and
+ * no byte has arrived for longer than is usual (stall.h). fn gets the arg of the event
+ * function and what the subflows are; it may do anything but kill or free the queue. Costs
+ * a timer while commands are in flight, which may run out once afterwards.
+ */
+typedef void nofi_queue_quiet_fn(void *arg, const struct nofi_sock_info *info);
+void nofi_queue_set_quiet(struct nofi_queue *q, nofi_queue_quiet_fn *fn);
+
 /* How a command ended, for its done function; valid during the call. */
 struct nofi_cpl {
 	int error;		/* 0: the answer is in status, result; else −errno */

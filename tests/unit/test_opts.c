@@ -49,7 +49,7 @@ static void test_keys(void **state)
 				 strstr(*k, "host") || !strcmp(*k, "pcap") ? 0 : -EINVAL);
 		assert_null(strstr(nof_strerror_detail(), "unknown key"));
 	}
-	assert_int_equal(n, 29);
+	assert_int_equal(n, 30);
 	assert_int_equal(nof_opts_set(&o, "reconnect", "1"), -EINVAL);
 	assert_non_null(strstr(nof_strerror_detail(), "unknown key \"reconnect\""));
 	assert_non_null(strstr(nof_strerror_detail(), "the nearest one is reconnect_delay, "));
