@@ -17,8 +17,8 @@ Net(paths=2, rate=None, v6=False, endpoints="signal", limits=(8, 8), emu=None, l
   limits     (subflows, accepted ADD_ADDR) at both ends, None: the kernel's
   emu        links are pairs of tun devices joined by linkemu: its options as a dictionary, as
              {"delay": "5ms", "jitter": "1ms", "loss": 0.5, "rate": "100mbit",
-             "queue": "256k", "burst": "0.1:30", "reorder": True, "seed": 7} for all links, or a list of them;
-             None in that list is a veth pair. Keys ending in _up (host to target) or _down (target
+             "queue": "256k", "burst": "0.1:30", "reorder": True, "seed": 7} for all links, or a
+             list of them; None in that list is a veth pair. Keys ending in _up (host to target) or _down (target
              to host) are for one direction. Then emu_stats() ends the emulators and says what
              they did.
   loss       as if loss(n, percent) had been called for every link
@@ -26,6 +26,9 @@ Net(paths=2, rate=None, v6=False, endpoints="signal", limits=(8, 8), emu=None, l
   nat        links that pass a third namespace (`router`), which masquerades the host
   gso        False: veth carries no packet larger than the MTU, so that loss is per packet; loss
              from the start implies it. Emulated links always lose single packets
+  congestion asked for in both namespaces. Where only what the first namespace's
+             tcp_allowed_congestion_control lists may be set in others, the kernel's default stays
+  queue_ms   what tbf's queue holds, in time at its rate (at least 128 KiB)
   linkemu    the program; by default $NOF_LINKEMU, or that of the folder build/
 
 Addresses of link N: host 10.80.N.1 and fd00:80:N::1, target 10.80.N.2 and fd00:80:N::2; behind a
@@ -40,8 +43,8 @@ direction "up" is host to target. dropped(n) counts. loss(n, percent, direction=
 random, or with even=True every so-manyth packet; 0 ends it. shape(n, rate) changes the rate.
 Others: ip(side, *args), nft(side, text), sysctl(side, "key=value", …), addr(side, n, v6=None),
 endpoint_add(side, address, *flags_and_dev, dev=None), endpoint_del(side, address), limits(side,
-subflows, accepted), subflows(port) (established TCP connections of the host to that port), counters(side) (the kernel's
-MPTCP counters, as {"AddAddr": 1, …}).
+subflows, accepted), subflows(port) (established TCP connections of the host to that port),
+counters(side) (the kernel's MPTCP counters, as {"AddAddr": 1, …}).
 
 unable() says why a rig cannot be made here, or None. Everything is removed on every way out,
 SIGKILL included: a child of the shell kind waits for the end of its standard input, then kills what

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from netrig import Net, RigError, unable
-from pathtest import eq, main, test, until
+from pathtest import DEADLINE, eq, main, test, until
 
 # Sends, inside a namespace, ARGV[3] datagrams to ARGV[1] and counts which come back.
 PING = """
@@ -191,6 +191,11 @@ def names(pid):
     return [line for line in out.stdout.splitlines() if line.startswith(f"nof-{pid}-")]
 
 
+def inside(pid):
+    return subprocess.run(["ip", "netns", "pids", f"nof-{pid}-1-h"], text=True,
+                          capture_output=True, check=True).stdout.split()
+
+
 def lives(pid):
     """Whoever inherits an orphan may take its time to reap it."""
     try:
@@ -202,26 +207,30 @@ def lives(pid):
 
 @test
 def namespaces_go_on_every_way_out():
-    code = ("import subprocess, sys, time\nsys.path.insert(0, %r)\nfrom netrig import Net\n"
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    code = ("import signal, subprocess, sys\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+            "sys.path.insert(0, %r)\nfrom netrig import Net\n"
             "with Net() as net:\n"
             "    subprocess.Popen(net.host(['sleep', '1000']))\n"
-            "    print('up', flush=True)\n    sys.stdin.read()\n    raise ValueError('on purpose')\n"
+            "    print('up', flush=True)\n    sys.stdin.read()\n    raise ValueError\n"
             % os.path.dirname(os.path.abspath(__file__)))
     for kind in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, None):
         with subprocess.Popen(py(code), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True) as p:
-            eq(p.stdout.readline(), "up\n", "the rig was made")
-            eq(len(names(p.pid)), 2, "namespaces of the rig")
-            pids = subprocess.run(["ip", "netns", "pids", f"nof-{p.pid}-1-h"], text=True,
-                                  capture_output=True, check=True).stdout.split()
-            eq(len(pids), 1, "processes in it")
-            if kind:
-                p.send_signal(kind)
-            else:
-                p.stdin.close()
-            p.wait()
-            until(lambda p=p: not names(p.pid))
-            until(lambda pid=pids[0]: not lives(pid))
+            try:
+                eq(p.stdout.readline(), "up\n", "the rig was made")
+                eq(len(names(p.pid)), 2, "namespaces of the rig")
+                until(lambda p=p: len(inside(p.pid)) == 1)
+                pids = inside(p.pid)
+                if kind:
+                    p.send_signal(kind)
+                else:
+                    p.stdin.close()
+                p.wait(DEADLINE)
+                until(lambda p=p: not names(p.pid))
+                until(lambda pid=pids[0]: not lives(pid))
+            finally:
+                p.kill()
 
 
 if __name__ == "__main__":
