@@ -1,0 +1,2 @@
+def write(args, doc, folder):
+    pass
