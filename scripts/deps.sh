@@ -28,7 +28,7 @@ build_packages=(gcc libc6-dev meson ninja-build pkgconf liburing-dev libnvme-dev
 # libavahi-client-dev: builds mDNS in, which is left out where it is missing; the daemons are its test.
 # The interop VM takes the kernel and nvme-cli from apt's archive itself, without installing them.
 test_packages=(libcmocka-dev libglib2.0-dev g++ clang valgrind mandoc tshark tcpdump
-	qemu-system-x86 busybox-static kmod iproute2 nftables procps util-linux python3 libavahi-client-dev
+	qemu-system-x86 busybox-static kmod iproute2 nftables mptcpize procps util-linux python3 libavahi-client-dev
 	libavahi-client3 avahi-daemon dbus)
 
 fail()

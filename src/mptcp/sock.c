@@ -281,6 +281,16 @@ static int open_mptcp(int family, const struct nofi_sock_opts *opts, char *why, 
 	return r;
 }
 
+/* Under `mptcpize run` a socket of TCP becomes one of MPTCP: what is told is what is. */
+static bool is_mptcp_socket(int fd)
+{
+	int protocol = IPPROTO_TCP;
+	socklen_t len = sizeof(protocol);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+	       protocol == NOFI_IPPROTO_MPTCP;
+}
+
 int nofi_sock_open(int family, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
 		   struct nofi_err *err)
 {
@@ -300,10 +310,13 @@ int nofi_sock_open(int family, const struct nofi_sock_opts *opts, struct nofi_so
 	} else {
 		snprintf(p.reason, sizeof(p.reason), "switched off by mptcp=off");
 	}
-	p.is_mptcp = false;
 	fd = open_configured(family, IPPROTO_TCP, opts, err);
-	if (fd >= 0)
-		*proto = p;
+	if (fd < 0)
+		return fd;
+	p.is_mptcp = is_mptcp_socket(fd);
+	if (p.is_mptcp)
+		p.reason[0] = '\0';
+	*proto = p;
 	return fd;
 }
 
