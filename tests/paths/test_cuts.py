@@ -6,16 +6,9 @@ Usage: test_cuts.py PATH/nvmf-target TOOLS_FOLDER [WORD…]. Output is TAP."""
 import sys
 
 from netrig import Net
-from pathtest import DEADLINE, ENGINES, Load, case, eq, run_cases
+from pathtest import CUTS, DEADLINE, ENGINES, Load, case, eq, run_cases
 
 BUSY = {"depth": 16, "bs": "16k"}
-
-CUTS = {
-    "down": (lambda net, n: net.down(n), lambda net, n: net.up(n)),
-    # As with a pulled cable: the host's interface loses its carrier.
-    "carrier": (lambda net, n: net.down(n, "target"), lambda net, n: net.up(n, "target")),
-    "drop": (lambda net, n: net.drop(n), lambda net, n: net.undrop(n)),
-}
 
 SETTINGS = [f"{keys} {engine}" for keys in ("mptcp=require", "mptcp=off") for engine in ENGINES]
 
@@ -161,7 +154,7 @@ def a_backup_is_used_only_when_needed(engine):
                 net.undrop(1)
                 load.carries(1, by=500000)
                 # And the load returns: what the backup had under way ends.
-                load.until(lambda: is_quiet(load, 2))
+                load.until(lambda: load.is_quiet(2))
 
 
 @case
@@ -173,16 +166,10 @@ def a_subflow_becomes_a_backup_in_flight():
             load.carries(1, 2)
             with load.unbroken():
                 net.ip("host", "mptcp", "endpoint", "change", "id", "2", "backup")  # MP_PRIO
-                load.until(lambda: is_quiet(load, 2))
+                load.until(lambda: load.is_quiet(2))
                 net.ip("host", "mptcp", "endpoint", "change", "id", "2", "nobackup")
                 load.carries(2)
             eq(net.counters("target")["MPPrioRx"], 2 * load.connections, "MP_PRIO received")
-
-
-def is_quiet(load, n):
-    before = load.received(n)
-    load.carries(3 - n)
-    return load.received(n) - before < 10000
 
 
 if __name__ == "__main__":

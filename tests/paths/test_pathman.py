@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""mptcp_paths: the library brings the paths, takes those away that fail, puts them back, and leaves
+the system as it was. Verified I/O meanwhile.
+Usage: test_pathman.py PATH/nvmf-target TOOLS_FOLDER [WORD…]. Output is TAP."""
+import contextlib
+import subprocess
+import sys
+
+from netrig import Net
+from pathtest import CUTS, ENGINES, Load, Skip, case, eq, run_cases
+
+BUSY = {"depth": 16, "bs": "16k", "probes": True}
+
+
+@contextlib.contextmanager
+def bare(paths=2):
+    """Links whose host has no MPTCP configuration; its kernel's limit is two subflows more."""
+    with Net(paths=paths, rate="50mbit", endpoints=None, limits=None) as net:
+        net.limits("target", 8, 0)
+        yield net
+
+
+def state(net):
+    return net.ip("host", "mptcp", "endpoint", "show"), net.ip("host", "mptcp", "limits", "show")
+
+
+def keys(net, *links, engine="io_uring", flags=""):
+    """By name: with "auto" the IPv6 addresses are endpoints too."""
+    return "mptcp=require&engine=" + engine + "&mptcp_paths=" + \
+        ",".join(net.addr("host", n) + flags for n in links)
+
+
+@case(engine=ENGINES)
+def auto_brings_every_path_and_leaves_nothing(engine):
+    with bare(paths=4) as net:
+        before = state(net)
+        with Load(net, f"mptcp=require&engine={engine}&mptcp_paths=auto", **BUSY) as load:
+            load.has_subflows(4)
+            load.carries(*net.links)
+        eq(state(net), before, "endpoints and limits")
+
+
+@case
+def only_the_addresses_that_are_named():
+    with bare(paths=3) as net:
+        before = state(net)
+        with Load(net, keys(net, 1, 3), **BUSY) as load:
+            load.has_subflows(2)
+            load.carries(1, 3)
+            eq(load.received(2) < 2000, True, "link 2 is idle")
+        eq(state(net), before, "endpoints and limits")
+
+
+@case
+def a_backup_that_is_named():
+    with bare() as net, \
+         Load(net, keys(net, 1) + f",{net.addr('host', 2)},backup", **BUSY) as load:
+        load.has_subflows(2)
+        load.until(lambda: load.is_quiet(2))
+        with load.unbroken():
+            net.drop(1)
+            load.carries(2, by=500000)
+
+
+@case
+def endpoints_of_others_stay():
+    with bare(paths=3) as net:
+        net.endpoint_add("host", net.addr("host", 2), "subflow", dev="l2")
+        net.endpoint_add("host", "10.99.0.1", "subflow")
+        net.limits("host", 5, 3)
+        before = state(net)
+        with Load(net, keys(net, 1, 2, 3), **BUSY) as load:
+            load.has_subflows(3)
+            load.carries(1, 2, 3)
+        eq(state(net), before, "endpoints and limits")
+
+
+@case(cut=[(how, n, ENGINES[(i + n) % 2]) for i, how in enumerate(CUTS) for n in (1, 2)])
+def one_of_two_links(cut):
+    how, n, engine = cut
+    with bare() as net:
+        before = state(net)
+        with Load(net, keys(net, 1, 2, engine=engine), **BUSY) as load:
+            load.has_subflows(2)
+            load.carries(1, 2)
+            with load.unbroken():
+                for _ in range(2):
+                    CUTS[how][0](net, n)
+                    load.grows()
+                    CUTS[how][1](net, n)
+                    load.carries(n)
+        eq(state(net), before, "endpoints and limits")
+
+
+@case
+def three_of_four_links():
+    with bare(paths=4) as net:
+        before = state(net)
+        with Load(net, keys(net, 1, 2, 3, 4), **BUSY) as load:
+            load.has_subflows(4)
+            load.carries(*net.links)
+            with load.unbroken():
+                for n in (2, 1, 4):
+                    net.drop(n)
+                    load.grows(100)
+                for n in (2, 1, 4):
+                    net.undrop(n)
+                load.carries(*net.links)
+        eq(state(net), before, "endpoints and limits")
+
+
+@case
+def both_links_until_a_new_association():
+    with bare() as net:
+        before = state(net)
+        with Load(net, keys(net, 1, 2) + "&ctrl_loss_tmo=60&reconnect_delay=0.1&keep_alive_tmo=1"
+                  "&connect_timeout=0.5", clean=False, **BUSY) as load:
+            load.has_subflows(2)
+            for n in (1, 2):
+                net.drop(n)
+            load.until(lambda: load.target.stats()["conns"] == 0)
+            for n in (1, 2):
+                net.undrop(n)
+            load.grows()
+            load.has_subflows(2)
+        eq(state(net), before, "endpoints and limits")
+
+
+@case
+def without_the_privilege_it_connects_all_the_same():
+    drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    with bare() as net:
+        if subprocess.run(net.host([*drop, "true"]), capture_output=True, check=False).returncode:
+            raise Skip("setpriv cannot take a capability away here")
+        before = state(net)
+        load = Load(net, keys(net, 1, 2), **BUSY)
+        load.argv = [*drop, *load.argv]
+        with load:
+            load.has_subflows(1)
+            load.carries(1)
+            eq(state(net), before, "endpoints and limits")
+
+
+if __name__ == "__main__":
+    sys.exit(run_cases())
