@@ -163,7 +163,7 @@ static uint32_t learn(struct nofi_pathman *pm, const struct nofi_sock_info *info
 		const struct nofi_subflow_info *s = &info->subflows[i];
 		struct nofi_pathman_path *p = path_of(pm, (const struct sockaddr *)&s->local);
 
-		if (!p)
+		if (!p || s->is_closed)
 			continue;
 		p->local = s->local;
 		p->peer = s->peer;
@@ -406,14 +406,9 @@ static void ask_all(struct nofi_pathman *pm, const struct nofi_sock_info *info)
 		return;
 	for (unsigned i = 0; i < pm->count; i++) {
 		struct nofi_pathman_path *p = &pm->path[i];
-		struct nofi_stall_path known = p->ask.p;
 
-		if (!(seen & 1u << i) || p->state != NOFI_PATH_UP)
-			continue;
-		if (nofi_ask_path(pm, i, true) < 0)
-			continue;
-		p->ask.p.rtt_ns = known.rtt_ns;
-		p->ask.p.min_rtt_ns = known.min_rtt_ns;
+		if ((seen & 1u << i) && p->state == NOFI_PATH_UP)
+			(void)nofi_ask_path(pm, i, true);
 	}
 	nofi_pathman_arm(pm);
 }

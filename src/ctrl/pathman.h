@@ -26,7 +26,7 @@ enum nofi_pathman_state { NOFI_PATH_ABSENT, NOFI_PATH_UP, NOFI_PATH_DOWN, NOFI_P
 enum {
 	NOFI_ASK_SYNS = 2,		/* the second if there is no answer: one may be lost */
 	NOFI_ASK_AGAIN_MS = 5,
-	NOFI_ASK_LIMIT_MS = 1000,
+	NOFI_ASK_LIMIT_MS = 300,		/* and four round trips, for one path alone */
 };
 
 /* A question to one path. */

@@ -31,7 +31,7 @@ int nofi_ask_path(struct nofi_pathman *pm, unsigned index, bool is_round)
 	if (!pm->path[index].peer.ss_family)
 		return -ENOENT;
 	nofi_ask_end(pm, index);
-	memset(&a->p, 0, sizeof(a->p));
+	a->p.answered = 0;
 	a->p.asked = nofi_loop_now(pm->ctrl->loop);
 	a->is_running = true;
 	a->is_round = is_round;
@@ -64,10 +64,11 @@ static void collect(struct nofi_ask *a, uint64_t now)
 	bool is_open = false;
 
 	for (unsigned k = 0; k < NOFI_ASK_SYNS; k++) {
-		int r = a->fd[k] < 0 ? -1 : nofi_probe_result(a->fd[k]);
+		uint64_t rtt = 0;
+		int r = a->fd[k] < 0 ? -1 : nofi_probe_result(a->fd[k], &rtt);
 
 		if (r > 0 && !a->p.answered)
-			a->p.answered = now;
+			a->p.answered = rtt && rtt < now - a->p.asked ? a->p.asked + rtt : now;
 		if (r < 0) {
 			nofi_probe_end(a->fd[k]);
 			a->fd[k] = -1;
@@ -81,7 +82,7 @@ static void collect(struct nofi_ask *a, uint64_t now)
 static uint64_t look_at_one(struct nofi_pathman *pm, unsigned i, uint64_t now)
 {
 	struct nofi_ask *a = &pm->path[i].ask;
-	uint64_t end = a->p.asked + NOFI_ASK_LIMIT_MS * NOFI_MS;
+	uint64_t end = a->p.asked + NOFI_ASK_LIMIT_MS * NOFI_MS + 4 * a->p.min_rtt_ns;
 
 	if (a->p.answered) {
 		nofi_ask_end(pm, i);

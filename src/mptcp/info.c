@@ -30,6 +30,7 @@ static void add_subflow(struct nofi_sock_info *info, unsigned i, const struct no
 	s->retransmits = t->total_retrans;
 	s->rtt_us = t->rtt;
 	s->min_rtt_us = t->min_rtt;
+	s->is_closed = t->state == TCP_CLOSE;
 	s->rto_us = t->rto;
 	s->cwnd = t->snd_cwnd;
 	s->unacked = t->unacked;

@@ -2,10 +2,12 @@
 /* See probe.h. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "mptcp/kernel.h"
 #include "mptcp/probe.h"
 #include "mptcp/sock.h"
 
@@ -40,8 +42,9 @@ int nofi_probe_start(const struct sockaddr_storage *local, const char *dev,
 	return fd;
 }
 
-int nofi_probe_result(int fd)
+int nofi_probe_result(int fd, uint64_t *rtt_ns)
 {
+	struct nofi_tcp_info info = { .rtt = 0 };
 	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
 	int error = 0;
 	socklen_t len = sizeof(error);
@@ -50,8 +53,15 @@ int nofi_probe_result(int fd)
 		return 0;
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		error = errno;
-	/* Nobody listens there, says a living host. */
-	return !error || error == ECONNREFUSED || error == ECONNRESET ? 1 : -error;
+	/* Refused: nobody listens there, says a living host. */
+	if (error && error != ECONNREFUSED && error != ECONNRESET)
+		return -error;
+	/* Measured by the kernel: this program may have been late to look. */
+	len = sizeof(info);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		info.rtt = 0;
+	*rtt_ns = info.rtt * 1000ull;
+	return 1;
 }
 
 void nofi_probe_end(int fd)

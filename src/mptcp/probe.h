@@ -6,6 +6,7 @@
 #ifndef NOF_MPTCP_PROBE_H
 #define NOF_MPTCP_PROBE_H
 
+#include <stdint.h>
 #include <sys/socket.h>
 
 /*
@@ -14,8 +15,8 @@
  */
 int nofi_probe_start(const struct sockaddr_storage *local, const char *dev,
 		     const struct sockaddr_storage *peer);
-/* 1: the path works; 0: nothing known yet; or why not. */
-int nofi_probe_result(int fd);
+/* 1: the path works, and *rtt_ns is how long the answer took; 0: nothing known yet; or why not. */
+int nofi_probe_result(int fd, uint64_t *rtt_ns);
 void nofi_probe_end(int fd);		/* −1 is accepted */
 
 #endif

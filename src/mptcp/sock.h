@@ -106,6 +106,7 @@ struct nofi_subflow_info {
 	uint8_t backoff;			/* time-outs in a row */
 	uint8_t ca_state;			/* enum nofi_ca_state */
 	uint32_t last_ack_ms, last_data_ms;	/* since the last one was received */
+	bool is_closed;				/* the first one, kept by the kernel as a shell */
 	bool is_backup;				/* flagged so by one end */
 };
 

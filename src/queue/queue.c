@@ -858,6 +858,8 @@ uint64_t nofi_queue_rw(struct nofi_queue *q, const struct nofi_rw *rw)
 	uint64_t now = nofi_loop_now(q->loop);
 	uint64_t deadline = now + q->command_timeout;
 
+	if (q->quiet)
+		watch_quiet(q);
 	if (!nofi_machine_rw(&q->m, rw, deadline))
 		return 0;
 	watch_deadline(q, deadline);
