@@ -1,30 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "info.h"
 
-void json_transport(struct json *j, const struct nof_transport *t)
-{
-	unsigned int i;
-
-	json_object(j, "transport");
-	json_u64(j, "qid", t->qid);
-	json_bool(j, "is_mptcp", t->is_mptcp);
-	json_string(j, "protocol", t->is_mptcp ? "mptcp" : "tcp");
-	json_string(j, "reason", t->reason);
-	json_array(j, "subflows");
-	for (i = 0; i < t->subflow_count && i < NOF_SUBFLOWS_MAX; i++) {
-		json_object(j, NULL);
-		json_string(j, "local", t->subflows[i].local);
-		json_string(j, "peer", t->subflows[i].peer);
-		json_u64(j, "bytes_sent", t->subflows[i].bytes_sent);
-		json_u64(j, "bytes_received", t->subflows[i].bytes_received);
-		json_u64(j, "rtt_us", t->subflows[i].rtt_us);
-		json_u64(j, "retransmits", t->subflows[i].retransmits);
-		json_object_end(j);
-	}
-	json_array_end(j);
-	json_object_end(j);
-}
-
 static void json_stats(struct json *j, const struct nof_ctrl_stats *s)
 {
 	json_object(j, "stats");
@@ -201,7 +177,8 @@ bool print_json(const struct info *info)
 	if (info->what == SHOW_SIZE) {
 		json_u64(&j, "bytes", info->ns[0].info.bytes);
 	} else if (info->what == SHOW_PATHS) {
-		json_transport(&j, &info->transport);
+		json_transport(&j, "transport", &info->transport);
+		json_queues(&j, info);
 		json_array(&j, "namespaces");
 		for (i = 0; i < info->ns_count; i++) {
 			json_object(&j, NULL);
@@ -213,7 +190,7 @@ bool print_json(const struct info *info)
 	} else {
 		if (info->what == SHOW_ALL) {
 			json_controller(&j, info);
-			json_transport(&j, &info->transport);
+			json_transport(&j, "transport", &info->transport);
 		}
 		if (info->log)
 			json_discovery(&j, info->log);

@@ -7,7 +7,8 @@
  *	text.c      for people
  *	document.c  for programs: JSON
  *	ask.c       --can and --is: one question, answered by the exit code
- *	doctor.c    --doctor: is it MPTCP, why not, what to change
+ *	queues.c    --paths: the connections, their subflows, the path manager's settings
+ *	doctor*.c   --doctor: is it MPTCP, why not, what to change
  *	fabric.c    --connect-all: all controllers, and which lead to the same namespaces
  *	follow.c    --follow: a discovery log and its changes
  *	names.c     names of features, types and identifiers
@@ -24,6 +25,7 @@
 #include "../common/tool.h"
 
 #define INFO_MAX_PATHS 64 /* of a namespace that are shown */
+#define INFO_MAX_QUEUES 16 /* of a controller that are shown */
 #define INFO_NO 3 /* exit code: the answer to --can or --is is no */
 
 enum what { SHOW_ALL, SHOW_LIST, SHOW_SIZE, SHOW_PATHS, SHOW_ANSWER, SHOW_DOCTOR, SHOW_FABRIC,
@@ -51,6 +53,11 @@ struct info {
 	size_t ns_count;
 	struct nof_discovery_log *log;	/* NULL unless it is a discovery controller */
 	struct nof_transport transport; /* of the admin queue */
+	struct nof_chan *chan;		/* --paths, --doctor: brings an I/O queue into being */
+	struct nof_mptcp_status status; /* the next four: of --paths and --doctor only */
+	struct nof_transport total;	/* all queues together */
+	unsigned int queue_count;
+	struct nof_transport queues[INFO_MAX_QUEUES];
 };
 
 struct feature {
@@ -77,7 +84,6 @@ void print_entry(const struct nof_discovery_entry *e);
 bool print_json(const struct info *info);
 void json_entry(struct json *j, const struct nof_discovery_entry *e);
 void json_service(struct json *j, const struct nof_discovery_service *s);
-void json_transport(struct json *j, const struct nof_transport *t);
 /* subnqn is NULL where it is clear. */
 void json_space(struct json *j, const char *subnqn, const struct space *space);
 
@@ -88,8 +94,20 @@ bool question_wants_namespace(const struct question *q);
 /* TOOL_OK for yes, INFO_NO, or TOOL_FAILED. */
 int question_answer(const struct info *info);
 
-/* doctor.c */
-int doctor(const struct info *info);
+/* queues.c */
+/* Reads all connections, after a short wait for subflows that are still to come. */
+int queues_settle(struct info *info);
+bool subflow_is_made(const struct nof_subflow *s);
+unsigned int subflows_made(const struct nof_transport *t);
+void print_queues(const struct info *info);
+void print_path_manager(const struct nof_mptcp_status *s);
+void print_wrapped(const char *label, unsigned int indent, const char *text);
+void json_queues(struct json *j, const struct info *info);
+void json_path_manager(struct json *j, const struct nof_mptcp_status *s);
+void json_transport(struct json *j, const char *key, const struct nof_transport *t);
+
+/* doctor.c: error is why there is no connection, or NULL. An exit code. */
+int doctor(const struct info *info, const char *error);
 
 /* fabric.c: an exit code. */
 int fabric(char **uris, size_t count, bool wants_json);

@@ -15,8 +15,9 @@ static const char usage[] =
 	"  --json      one JSON document on standard output\n"
 	"  --list      one line for each namespace, or each entry of a discovery log: its URI\n"
 	"  --size      only the size of the namespace, in bytes\n"
-	"  --paths     only the transport, MPTCP or TCP, its subflows, and ANA states\n"
-	"  --doctor    is it MPTCP, why not, and what to change\n"
+	"  --paths     only the connection of each queue: MPTCP or TCP and why, its subflows, and\n"
+	"              what the kernel's path manager may do; and ANA states\n"
+	"  --doctor    is it MPTCP, why not, is there a second path, and the commands that help\n"
 	"  --connect-all  connect to all that the URIs name or that their discovery logs list,\n"
 	"              and show which controllers are paths of the same namespace\n"
 	"  --follow    the discovery log, then each change of it, until SIGINT or SIGTERM;\n"
@@ -86,6 +87,17 @@ static bool wants_namespaces(const struct info *info)
 	return info->what != SHOW_DOCTOR;
 }
 
+/*
+ * A controller has no I/O queue before a channel wants one. Where there is no namespace to have
+ * a channel of, the admin queue alone is shown.
+ */
+static int fetch_queues(struct info *info)
+{
+	if (info->ns_count > 0 && nof_chan_open_sync(info->ns[0].ns, info->loop, &info->chan) < 0)
+		info->chan = NULL;
+	return queues_settle(info);
+}
+
 static int fetch(struct info *info)
 {
 	int ret = nof_ctrl_new(info->loop, &info->opts, NULL, NULL, &info->ctrl);
@@ -103,6 +115,8 @@ static int fetch(struct info *info)
 		ret = nof_discover_sync(info->loop, &info->opts, NULL, &info->log);
 	else if (wants_namespaces(info))
 		ret = fetch_namespaces(info);
+	if (ret == 0 && (info->what == SHOW_PATHS || info->what == SHOW_DOCTOR))
+		ret = fetch_queues(info);
 	if (ret < 0)
 		return ret;
 	info->state = nof_ctrl_get_state(info->ctrl);
@@ -127,7 +141,9 @@ static int run(struct info *info, const char *uri)
 	if (nof_loop_new(&lo, &info->loop) < 0)
 		return tool_error(TOOL_FAILED, "%s", nof_strerror_detail());
 	ret = fetch(info);
-	if (ret < 0) {
+	if (info->what == SHOW_DOCTOR) {
+		ret = doctor(info, ret < 0 ? nof_strerror_detail() : NULL);
+	} else if (ret < 0) {
 		ret = tool_error(TOOL_FAILED, "%s", nof_strerror_detail());
 	} else if (info->what == SHOW_SIZE && info->ns_count == 0) {
 		ret = tool_error(TOOL_USAGE,
@@ -136,13 +152,12 @@ static int run(struct info *info, const char *uri)
 				 uri);
 	} else if (info->what == SHOW_ANSWER) {
 		ret = question_answer(info);
-	} else if (info->what == SHOW_DOCTOR) {
-		ret = doctor(info);
 	} else if (info->json) {
 		ret = print_json(info) ? 0 : tool_output_failed();
 	} else {
 		print_text(info);
 	}
+	nof_chan_close(info->chan);
 	/* Everything has been read: a rough end would change nothing of it. */
 	if (info->ctrl && nof_ctrl_get_state(info->ctrl) == NOF_CTRL_LIVE)
 		nof_ctrl_disconnect_sync(info->ctrl);

@@ -224,7 +224,8 @@ void print_text(const struct info *info)
 	switch (info->what) {
 	case SHOW_SIZE: printf("%llu\n", (unsigned long long)info->ns[0].info.bytes); return;
 	case SHOW_PATHS:
-		print_transport(&info->transport);
+		print_queues(info);
+		print_path_manager(&info->status);
 		for (i = 0; i < info->ns_count; i++) {
 			printf("namespace    %u\n", info->ns[i].info.nsid);
 			print_paths(info->ns[i].ns);

@@ -269,7 +269,8 @@ def paths_and_the_doctor():
     with Running("--ns=mem:4M") as t:
         for variant in VARIANTS:
             r = run_json(INFO, "--paths", uri(t, "1", variant))
-            eq(sorted(r), ["namespaces", "transport"])
+            eq(sorted(r), ["namespaces", "path_manager", "queues", "total", "transport"])
+            eq([q["qid"] for q in r["queues"]], [0, 1])
             eq([(n["nsid"], len(n["paths"])) for n in r["namespaces"]], [(1, 1)])
             want = "mptcp" if "require" in variant else "tcp"
             eq(r["transport"]["protocol"], want)
@@ -277,7 +278,7 @@ def paths_and_the_doctor():
             wants(run(INFO, "--paths", uri(t, "1", variant)).stdout.decode(),
                   want.upper(), f"127.0.0.1:{t.addr[1]}")
             r = run_json(INFO, "--doctor", uri(t, "1", variant))
-            eq(sorted(r), ["advice", "host", "transport"])
+            eq(sorted(r), ["error", "findings", "host", "transport"])
         wants(run(INFO, "--doctor", uri(t, variant="mptcp=off")).stdout.decode(),
               "this host", "transport    TCP", "The URI says mptcp=off")
     with Running("--ns=mem:4M", "--mptcp=off") as t:
