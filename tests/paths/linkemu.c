@@ -50,7 +50,8 @@ static const char usage[] =
 	"  --loss=PERCENT   each packet          --burst=PERCENT:PERCENT  of packets begin a\n"
 	"  --rate=RATE      kbit, mbit, gbit                      burst of loss : end it\n"
 	"  --queue=BYTES    k, m; before the rate (256k)\n"
-	"  --reorder        jitter may reorder   --seed=N\n"
+	"  --reorder        jitter may reorder   --calm=N  the first N packets have good luck\n"
+	"  --seed=N\n"
 	"All but --dev and --seed also as --delay-up (A to B), --delay-down, and so on.\n";
 
 static void die(const char *what, const char *why)
@@ -131,6 +132,10 @@ static void set(struct lm_params *p, int key, const char *text)
 	case 'q':
 		p->queue_bytes = (uint64_t)number(text, (const char *const[]){"", "k", "m", NULL},
 						  (const double[]){1, 1024, 1048576});
+		break;
+	case 'c':
+		p->calm = (uint64_t)number(text, (const char *const[]){"", NULL},
+					   (const double[]){1});
 		break;
 	case 'o':
 		p->may_reorder = true;
@@ -262,9 +267,9 @@ static void print(const char *name, const struct lm_dir *dir)
 int main(int argc, char **argv)
 {
 	static const char *const keys[] = {"delay", "jitter", "loss", "burst",
-					   "rate",  "queue",  "reorder"};
+					   "rate",  "queue",  "calm",  "reorder"};
 	static const char *const suffixes[] = {"", "-up", "-down"};
-	static const char letters[] = "djlbrqo";
+	static const char letters[] = "djlbrqco";
 	static char names[ARRAY_SIZE(keys) * ARRAY_SIZE(suffixes)][16];
 	struct option options[ARRAY_SIZE(names) + 4] = {0};
 	struct lm_params params[2] = {{.queue_bytes = 256 << 10}, {.queue_bytes = 256 << 10}};

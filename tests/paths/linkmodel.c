@@ -116,9 +116,10 @@ bool lm_take(struct lm_dir *dir, uint64_t now, uint16_t length)
 	const struct lm_params *p = &dir->params;
 	uint64_t chance = draw(dir), burst_chance = draw(dir), jitter = draw(dir);
 	struct lm_slot slot = {.number = ++dir->stats.packets, .due = now, .buffer = room(dir)};
+	bool is_calm = slot.number <= p->calm;
 
 	dir->stats.bytes += length;
-	if (is_lost(dir, (uint32_t)chance, (uint32_t)burst_chance))
+	if (!is_calm && is_lost(dir, (uint32_t)chance, (uint32_t)burst_chance))
 		return false;
 	if (p->rate) {
 		uint64_t begin = dir->free_at > now ? dir->free_at : now;
@@ -138,7 +139,7 @@ bool lm_take(struct lm_dir *dir, uint64_t now, uint16_t length)
 	if (p->rate)
 		dir->free_at = slot.due;
 	slot.due += p->delay_ns;
-	if (p->jitter_ns) {
+	if (p->jitter_ns && !is_calm) {
 		slot.due += jitter % (2 * p->jitter_ns + 1);
 		slot.due -= slot.due - now < p->jitter_ns ? slot.due - now : p->jitter_ns;
 	}

@@ -28,6 +28,8 @@ struct lm_params {
 	uint64_t rate;
 	/* Bytes that may wait for the rate; what does not fit is lost. */
 	uint64_t queue_bytes;
+	/* So many packets at the beginning have the delay and the rate, but no bad luck. */
+	uint64_t calm;
 };
 
 /* Every packet counts in packets, and in at most one of those that say how it was lost. */

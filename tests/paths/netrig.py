@@ -17,10 +17,10 @@ Net(paths=2, rate=None, v6=False, endpoints="signal", limits=(8, 8), emu=None, l
   limits     (subflows, accepted ADD_ADDR) at both ends, None: the kernel's
   emu        links are pairs of tun devices joined by linkemu: its options as a dictionary, as
              {"delay": "5ms", "jitter": "1ms", "loss": 0.5, "rate": "100mbit",
-             "queue": "256k", "burst": "0.1:30", "reorder": True, "seed": 7} for all links, or a
-             list of them; None in that list is a veth pair. Keys ending in _up (host to target) or _down (target
-             to host) are for one direction. Then emu_stats() ends the emulators and says what
-             they did.
+             "queue": "256k", "burst": "0.1:30", "reorder": True, "calm": 60, "seed": 7} for all
+             links, or a list of them; None in that list is a veth pair. Keys ending in _up (host to
+             target) or _down (target to host) are for one direction. calm: the first packets have
+             neither loss nor jitter. Then emu_stats() ends the emulators and says what they did.
   loss       as if loss(n, percent) had been called for every link
   delay      as emu={"delay": delay}
   nat        links that pass a third namespace (`router`), which masquerades the host

@@ -221,6 +221,21 @@ static void test_the_same_seed_is_the_same_fate(void **state)
 	lm_end(&dir);
 }
 
+static void test_luck_is_good_in_the_beginning(void **state)
+{
+	(void)state;
+	start((struct lm_params){.delay_ns = 5 * MS, .jitter_ns = MS, .loss = 1ull << 32,
+				 .calm = 50}, 100, 1);
+	for (uint32_t i = 0; i < 100; i++) {
+		assert_int_equal(take(i, i, 100), i < 50);
+		if (i < 50) {
+			assert_int_equal(lm_due(&dir), 5 * MS + i);
+			assert_int_equal(give(5 * MS + i), i);
+		}
+	}
+	lm_end(&dir);
+}
+
 static void test_a_full_pool_loses_and_recovers(void **state)
 {
 	(void)state;
@@ -249,6 +264,7 @@ int main(void)
 		cmocka_unit_test(test_bursts_have_their_mean_length),
 		cmocka_unit_test(test_rate_spaces_packets_and_bounds_the_queue),
 		cmocka_unit_test(test_the_same_seed_is_the_same_fate),
+		cmocka_unit_test(test_luck_is_good_in_the_beginning),
 		cmocka_unit_test(test_a_full_pool_loses_and_recovers),
 	};
 
