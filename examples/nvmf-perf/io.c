@@ -67,6 +67,14 @@ static bool pick_load(struct queue *q, const struct perf_opts *o, struct slot *s
 	return false;
 }
 
+/* Random places for I/Os of one size, neither verified nor held back. */
+static inline void pick_steady(struct queue *q, const struct perf_opts *o, struct slot *s)
+{
+	s->len = (uint32_t)o->bs_min;
+	s->is_write = o->writes && (!o->reads || below(draw(q), 100) >= o->read_percent);
+	s->offset = q->base + below(draw(q), q->span_units) * o->bs_min;
+}
+
 static bool pick_readback(struct queue *q, const struct perf_opts *o, struct slot *s)
 {
 	s->is_write = false;
@@ -104,53 +112,65 @@ bool queue_finished(const struct queue *q, uint64_t now)
 				    now >= q->run->deadline);
 }
 
-void queue_fill(struct queue *q, uint64_t now)
+static bool may_submit(const struct queue *q, uint64_t now)
 {
-	struct run *run = q->run;
-	const struct perf_opts *o = run->o;
-	bool is_readback = q->worker->phase == PHASE_LOAD;
-	struct slot *s;
+	return q->io_left && q->bytes_left && now < q->run->deadline && !run_stopped(q->run);
+}
+
+/* Picks and submits with s, which is not in the stack. False: not now, and s is there again. */
+static inline bool fill_one(struct queue *q, struct slot *s, uint64_t now)
+{
+	const struct perf_opts *o = q->run->o;
+	bool is_readback = false;
 	int ret;
 
-	while (q->idle_count && q->io_left && q->bytes_left && now < run->deadline &&
-	       !run_stopped(run)) {
-		s = q->idle[q->idle_count - 1];
-		if (is_readback) {
-			if (!pick_readback(q, o, s)) {
-				q->io_left = 0;
-				return;
-			}
-		} else {
-			if (q->interval != 0) {
-				if ((double)now < q->due)
-					return;
-				/* A stall is not made good by a burst longer than a second. */
-				if (q->due + (double)NSEC_PER_SEC < (double)now)
-					q->due = (double)now;
-				q->due += q->interval;
-			}
-			if (!pick_load(q, o, s))
-				return;
+	if (q->is_steady) {
+		pick_steady(q, o, s);
+	} else if (q->worker->phase == PHASE_LOAD) {
+		is_readback = true;
+		if (!pick_readback(q, o, s)) {
+			q->io_left = 0;
+			goto idle;
 		}
-		q->idle_count--;
-		s->started = now;
-		ret = submit(q, s);
-		if (ret < 0) {
-			unpick(q, s, is_readback);
-			if (ret == -EAGAIN && q->inflight)
-				return;
-			run_error(run, &run->io_errors, "%s", nof_strerror_detail());
-			run_stop(run);
-			return;
+	} else {
+		if (q->interval != 0) {
+			if ((double)now < q->due)
+				goto idle;
+			/* A stall is not made good by a burst longer than a second. */
+			if (q->due + (double)NSEC_PER_SEC < (double)now)
+				q->due = (double)now;
+			q->due += q->interval;
 		}
-		q->submitted++;
-		if (q->inflight++ == 0)
-			q->waiting_since = now;
-		if (q->io_left != UINT64_MAX)
-			q->io_left--;
-		if (q->bytes_left != UINT64_MAX)
-			q->bytes_left -= s->len < q->bytes_left ? s->len : q->bytes_left;
+		if (!pick_load(q, o, s))
+			goto idle;
 	}
+	s->started = now;
+	ret = submit(q, s);
+	if (ret < 0) {
+		unpick(q, s, is_readback);
+		if (ret == -EAGAIN && q->inflight)
+			return false;
+		run_error(q->run, &q->run->io_errors, "%s", nof_strerror_detail());
+		run_stop(q->run);
+		return false;
+	}
+	q->submitted++;
+	if (q->inflight++ == 0)
+		q->waiting_since = now;
+	/* From "no limit" they never get to 0. */
+	q->io_left--;
+	q->bytes_left -= s->len < q->bytes_left ? s->len : q->bytes_left;
+	return true;
+idle:
+	q->idle[q->idle_count++] = s;
+	return false;
+}
+
+void queue_fill(struct queue *q, uint64_t now)
+{
+	while (q->idle_count && may_submit(q, now))
+		if (!fill_one(q, q->idle[--q->idle_count], now))
+			return;
 }
 
 static uint64_t clock_of(struct worker *w)
@@ -164,16 +184,16 @@ static uint64_t clock_of(struct worker *w)
 }
 
 /* A completion, good or not, ends a wait: of this queue, with commands in flight all the time. */
-static void note_wait(struct queue *q, uint64_t now)
+static void note_wait(struct queue *q, uint64_t now, bool is_measured)
 {
 	const struct run *run = q->run;
 
-	if (now >= run->measured && now - q->waiting_since > q->stall) {
+	if (is_measured && now - q->waiting_since > q->stall) {
 		q->stall = now - q->waiting_since;
 		q->stall_at = q->waiting_since;
 	}
 	q->waiting_since = now;
-	if (q->timeline && now >= run->measured) {
+	if (q->timeline && is_measured) {
 		uint64_t point = (now - run->measured) / run->o->timeline;
 
 		if (point < timeline_points(run->o))
@@ -204,10 +224,16 @@ static void io_done(void *arg, const struct nof_completion *c)
 		run_error(run, &run->io_errors, "%s", c->detail);
 		run_stop(run);
 	} else if (w->phase != PHASE_LOAD) {
+		bool is_measured = now >= run->measured;
+
 		q->last_done = now;
-		note_wait(q, now);
-		if (now >= run->measured)
+		note_wait(q, now, is_measured);
+		if (is_measured)
 			hist_add(q->lat[s->is_write], now - s->started, s->len);
+	}
+	if (!q->idle_count && may_submit(q, now)) {
+		fill_one(q, s, now);
+		return;
 	}
 	q->idle[q->idle_count++] = s;
 	queue_fill(q, now);

@@ -157,6 +157,7 @@ int queue_open(struct queue *q)
 		q->depth = o->iodepth;
 	q->io_left = share(o->io_limit, q);
 	q->bytes_left = share(o->io_size, q);
+	q->is_steady = o->random && o->bs_min == o->bs_max && !o->verify && !o->rate;
 	q->interval = o->rate ? (double)NSEC_PER_SEC * q->run->queues / (double)o->rate : 0;
 	queue_transport(q);
 	if (place(q) < 0)

@@ -105,6 +105,7 @@ struct queue {
 	uint64_t next;			/* sequential: offset within span */
 	uint64_t io_left, bytes_left;	/* until the limits; UINT64_MAX = no limit */
 	double due, interval; /* --rate-iops: ns of the next I/O, ns between two; 0 = off */
+	bool is_steady;			/* the usual load: see pick_steady() */
 	uint64_t submitted, completed;	/* accepted by the library, and called back */
 	uint64_t last_done;		/* ns of the last good completion */
 	uint64_t waiting_since;		/* ns of the last completion, or submission after none */
