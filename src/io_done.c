@@ -37,7 +37,7 @@ static const char *describe(const struct nof_io *io, char *buf, size_t len)
 	return buf;
 }
 
-void nofi_io_put(struct nof_io *io)
+static inline void put(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
 
@@ -48,7 +48,12 @@ void nofi_io_put(struct nof_io *io)
 		nofi_io_epoch_over(chan);
 }
 
-static void complete(struct nof_io *io)
+void nofi_io_put(struct nof_io *io)
+{
+	put(io);
+}
+
+static inline void complete(struct nof_io *io)
 {
 	struct nof_chan *chan = io->chan;
 	struct nof_completion c = { .error = io->error, .status = io->status,
@@ -59,7 +64,7 @@ static void complete(struct nof_io *io)
 
 	if (io->error)
 		c.detail = describe(io, text, sizeof(text));
-	nofi_io_put(io);
+	put(io);
 	nofi_loop_count_done(chan->loop);
 	done(arg, &c);
 	if (chan->is_closing && !chan->inflight)

@@ -398,7 +398,7 @@ static int send_raw(struct nof_io *io)
  * A read or a write, as most are: the command is made of the request at once. It cannot end
  * inside, so the piece that repeats it is filled when it is known to be sent.
  */
-static int send_rw(struct nof_io *io, struct nofi_cpath *cp)
+static inline int send_rw(struct nof_io *io, struct nofi_cpath *cp)
 {
 	uint32_t blocks = next_blocks(io, &cp->id);
 	struct nofi_piece *p = io->is_first_used ? io->chan->pieces : &io->first;
@@ -469,7 +469,7 @@ static inline int send_next(struct nof_io *io)
 	return 0;
 }
 
-static int send_all(struct nof_io *io)
+static inline int send_all(struct nof_io *io)
 {
 	int r = 0;
 

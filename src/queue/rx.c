@@ -214,6 +214,33 @@ static void place_payload(struct nofi_machine *m, const uint8_t *data, size_t n)
 	}
 }
 
+/* A usual C2HData without digest, of which all payload is there. Returns how much that is. */
+static size_t on_whole_data(struct nofi_machine *m, const uint8_t *payload)
+{
+	size_t len = m->pdu.data_len;
+	struct nofi_cmd *cmd;
+	size_t room;
+
+	on_c2hdata(m, 0);
+	if (m->rx_state != NOFI_RX_DATA)
+		return 0;
+	cmd = &m->cmds[m->rx_slot];
+	room = cmd->iov->iov_len - cmd->iov_off;
+	if (len > room) {
+		place_payload(m, payload, len);
+	} else {
+		memcpy((uint8_t *)cmd->iov->iov_base + cmd->iov_off, payload, len);
+		cmd->iov_off += len;
+		m->rx_left = 0;
+		if (len == room) {
+			cmd->iov++;
+			cmd->iov_off = 0;
+		}
+	}
+	end_of_data(m);
+	return len;
+}
+
 /* A header is complete in memory; used = its bytes without pad. */
 static void on_head(struct nofi_machine *m, size_t used)
 {
@@ -301,8 +328,10 @@ void nofi_machine_rx(struct nofi_machine *m, const uint8_t *data, size_t len)
 				n = rx_head(m, data, len);
 			else if (m->pdu.type == NOFI_PDU_CAPSULE_RESP)
 				on_resp(m);
-			else
+			else if (m->pp.ddgst || len - n < m->pdu.data_len)
 				on_c2hdata(m, 0);
+			else
+				n += on_whole_data(m, data + n);
 			data += n;
 			len -= n;
 			continue;
