@@ -111,6 +111,23 @@ def three_of_four_links():
 
 
 @case
+def a_join_that_was_refused_is_tried_again():
+    with bare() as net:
+        net.nft("target", "table inet refuse {\n chain c {\n  type filter hook input priority 0;\n"
+                "  iifname \"l2\" tcp flags syn counter reject with tcp reset\n }\n}\n")
+        with Load(net, keys(net, 1, 2), **BUSY) as load:
+            load.has_subflows(1)
+            # A join has been tried, and refused.
+            load.until(lambda: "packets 0" not in subprocess.run(
+                net.target(["nft", "list", "table", "inet", "refuse"]), check=True, text=True,
+                capture_output=True).stdout)
+            with load.unbroken():
+                net.nft("target", "delete table inet refuse\n")
+                load.has_subflows(2)
+                load.carries(1, 2)
+
+
+@case
 def both_links_until_a_new_association():
     with bare() as net:
         before = state(net)
