@@ -328,6 +328,22 @@ struct nof_opts {
 					   [,fullmesh],…". Needs CAP_NET_ADMIN; without it, or when
 					   the kernel refuses, a warning is logged and connections
 					   are made as if it were "" */
+	/*
+	 * Of the sockets, set before they connect: they hold on every subflow that there is and
+	 * will be. Nagle's algorithm is always off (TCP_NODELAY), and how long a close lingers is
+	 * the library's business. What MPTCP of this kernel lacks costs no MPTCP: it has no
+	 * effect, and nof_transport.note says so (tos over IPv6: IPV6_TCLASS, Linux 6.18).
+	 */
+	char congestion[16];		/* TCP_CONGESTION; "" = the system's. Connecting fails with
+					   EINVAL when it is unknown, EPERM when not permitted */
+	int so_priority;		/* SO_PRIORITY, above 6 with CAP_NET_ADMIN; −1 = default */
+	uint32_t so_mark;		/* SO_MARK, takes CAP_NET_ADMIN; 0 = none */
+	uint32_t sndbuf;		/* SO_SNDBUF, SO_RCVBUF in bytes, at most sysctl wmem_max,
+					   rmem_max; 0 = the kernel's autotuning, often faster */
+	uint32_t rcvbuf;
+	uint32_t tcp_keepalive_ms;	/* the kernel probes a subflow that is silent for so long,
+					   and ends it if nothing answers for as long again; whole
+					   seconds; 0 = off. That of NVMe is keep_alive_tmo_ms */
 };
 
 NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
@@ -343,7 +359,8 @@ NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
  * max_retries, write_hold (seconds, auto or off), iopolicy (numa|round-robin|
  * queue-depth|service-time), mptcp (require|prefer|off), engine
  * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map, queue_paths,
- * mptcp_paths (auto, or addresses)). EINVAL with a sentence: unknown key or bad value.
+ * mptcp_paths (auto, or addresses), congestion, priority, mark, sndbuf, rcvbuf (bytes, or like
+ * 64k, 4m), tcp_keepalive (seconds)). EINVAL with a sentence: unknown key or bad value.
  */
 NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);
 
@@ -355,8 +372,8 @@ NOF_API int nof_uri_parse(const char *uri, struct nof_opts *opts);
 
 /*
  * As nof_uri_parse(), but with only the keys of the comma separated list allow
- * ("" = none, NULL = all but those that name local files or change this system). For programs that
- * take URIs from others. EPERM with a sentence for a forbidden key.
+ * ("" = none, NULL = all but those that name local files or change this machine). For
+ * programs that take URIs from others. EPERM with a sentence for a forbidden key.
  */
 NOF_API int nof_uri_parse_allow(const char *uri, const char *allow, struct nof_opts *opts);
 

@@ -14,7 +14,7 @@
 #include "mptcp/pm.h"
 #include "opts.h"
 
-enum kind { K_TEXT, K_SECONDS, K_UINT, K_INT, K_BOOL, K_ENUM };
+enum kind { K_TEXT, K_SECONDS, K_UINT, K_INT, K_SIZE, K_BOOL, K_ENUM };
 
 struct choice {
 	const char *name;
@@ -26,7 +26,7 @@ struct key {
 	enum kind kind;
 	size_t offset;
 	size_t size;
-	/* K_UINT, K_INT: the number; K_SECONDS: milliseconds. zero_ok: 0 is allowed below min. */
+	/* The number; K_SECONDS: milliseconds; K_SIZE: bytes. zero_ok: 0 is allowed below min. */
 	uint32_t min, max;
 	bool zero_ok;
 	bool is_local;			/* names a local file, or changes this system */
@@ -85,6 +85,12 @@ static const struct key keys[] = {
 	{ "data_digest", K_ENUM, FIELD(data_digest), .choices = digest_choices },
 	{ "disable_sqflow", K_BOOL, FIELD(disable_sqflow) },
 	{ "tos", K_INT, FIELD(tos), 0, 255 },
+	{ "congestion", K_TEXT, FIELD(congestion) },
+	{ "priority", K_INT, FIELD(so_priority), 0, INT32_MAX },
+	{ "mark", K_UINT, FIELD(so_mark), 0, UINT32_MAX, .is_local = true },
+	{ "sndbuf", K_SIZE, FIELD(sndbuf), 4096, 1u << 30, true },
+	{ "rcvbuf", K_SIZE, FIELD(rcvbuf), 4096, 1u << 30, true },
+	{ "tcp_keepalive", K_SECONDS, FIELD(tcp_keepalive_ms), 1000, 32767000, true },
 	{ "mptcp", K_ENUM, FIELD(mptcp), .choices = mptcp_choices },
 	{ "engine", K_ENUM, FIELD(engine), .choices = engine_choices },
 	{ "in_capsule", K_BOOL, FIELD(in_capsule) },
@@ -129,6 +135,12 @@ const char *const *nof_opts_keys(void)
 						      "data_digest",
 						      "disable_sqflow",
 						      "tos",
+						      "congestion",
+						      "priority",
+						      "mark",
+						      "sndbuf",
+						      "rcvbuf",
+						      "tcp_keepalive",
 						      "mptcp",
 						      "engine",
 						      "in_capsule",
@@ -159,6 +171,7 @@ static const struct nof_opts defaults = {
 	.in_capsule = true,
 	.max_r2t = 4,
 	.tos = -1,
+	.so_priority = -1,
 	.reconnect_delay_ms = 10000,
 	.ctrl_loss_tmo_ms = 600000,
 	.max_reconnects = -1,
@@ -194,6 +207,24 @@ static bool parse_uint(const char *s, uint32_t max, uint32_t *out)
 			return false;
 	}
 	*out = (uint32_t)v;
+	return true;
+}
+
+/* "65536", "64k", "4m" */
+static bool parse_size(const char *s, uint32_t max, uint32_t *out)
+{
+	size_t n = strspn(s, "0123456789");
+	uint32_t shift = !s[n] ? 0 : s[n] == 'k' || s[n] == 'K' ? 10 :
+			 s[n] == 'm' || s[n] == 'M' ? 20 : 32;
+	char digits[16];
+
+	if (n >= sizeof(digits) || shift == 32 || (s[n] && s[n + 1]))
+		return false;
+	memcpy(digits, s, n);
+	digits[n] = '\0';
+	if (!parse_uint(digits, max >> shift, out))
+		return false;
+	*out <<= shift;
 	return true;
 }
 
@@ -254,6 +285,10 @@ static int bad_value(const struct key *k, const char *value, struct nofi_err *er
 		return nofi_err_set(err, -EINVAL,
 				    "%s: the value has %zu characters, at most %zu fit", k->name,
 				    strlen(value), k->size - 1);
+	case K_SIZE:
+		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants bytes from %u to %u, or like "
+				    "64k or 4m%s", k->name, value, k->min, k->max,
+				    k->zero_ok ? ", or 0 for the default" : "");
 	case K_UINT:
 	case K_INT:
 		break;
@@ -371,6 +406,10 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		if (!parse_uint(value, k->max, &v) || (v < k->min && !(k->zero_ok && !v)))
 			return bad_value(k, value, err);
 		break;
+	case K_SIZE:
+		if (!parse_size(value, k->max, &v) || (v < k->min && !(k->zero_ok && !v)))
+			return bad_value(k, value, err);
+		break;
 	case K_BOOL:
 		if (strcmp(value, "on") && strcmp(value, "off"))
 			return bad_value(k, value, err);
@@ -485,6 +524,7 @@ static int check_texts(const struct nof_opts *o, struct nofi_err *err)
 		{ "host_iface", o->host_iface, sizeof(o->host_iface) },
 		{ "pcap", o->pcap, sizeof(o->pcap) },
 		{ "addr_map", o->addr_map, sizeof(o->addr_map) },
+		{ "congestion", o->congestion, sizeof(o->congestion) },
 		{ "queue_paths", o->queue_paths, sizeof(o->queue_paths) },
 		{ "mptcp_paths", o->mptcp_paths, sizeof(o->mptcp_paths) },
 	};

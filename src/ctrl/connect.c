@@ -185,6 +185,12 @@ void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t n,
 	o->sock.mptcp = opts->mptcp == NOF_MPTCP_OFF ? NOFI_MPTCP_OFF :
 			opts->mptcp == NOF_MPTCP_REQUIRE ? NOFI_MPTCP_REQUIRE : NOFI_MPTCP_PREFER;
 	o->sock.tos = opts->tos;
+	o->sock.congestion = opts->congestion;
+	o->sock.priority = opts->so_priority;
+	o->sock.mark = opts->so_mark;
+	o->sock.sndbuf = opts->sndbuf;
+	o->sock.rcvbuf = opts->rcvbuf;
+	o->sock.keepalive_ms = opts->tcp_keepalive_ms;
 	o->sock.iface = opts->host_iface;
 	fill_place(ctrl, qid, n, o);
 	nofi_pathman_steer(ctrl, o);

@@ -160,27 +160,15 @@ static int bind_source(int fd, int family, const struct nofi_sock_opts *opts, st
 	}
 }
 
-/*
- * All options are set before connect on the MPTCP socket itself: the kernel copies
- * them to each subflow that it makes. The buffers' sizes are left to autotuning.
- */
-static int configure(int fd, int family, const struct nofi_sock_opts *opts, struct nofi_err *err)
+static int configure(int fd, int family, bool is_mptcp, const struct nofi_sock_opts *opts,
+		     struct nofi_sock_proto *proto, struct nofi_err *err)
 {
 	int r;
 
-	r = set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);	/* T-5 */
+	r = nofi_sock_set_options(fd, family, is_mptcp, opts, proto->note, sizeof(proto->note),
+				  err);
 	if (r < 0)
-		return nofi_err_set(err, r, "cannot set TCP_NODELAY: %s", strerror(-r));
-	if (opts->tos >= 0) {
-		if (family == AF_INET6)
-			r = set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, opts->tos);
-		else
-			r = set_int(fd, IPPROTO_IP, IP_TOS, opts->tos);
-		if (r < 0)
-			return nofi_err_set(err, r, "cannot set tos=%d on an %s socket: %s",
-					    opts->tos, family == AF_INET6 ? "IPv6" : "IPv4",
-					    strerror(-r));
-	}
+		return r;
 	if (opts->iface && *opts->iface) {
 		r = bind_iface(fd, opts->iface, err);
 		if (r < 0)
@@ -191,16 +179,26 @@ static int configure(int fd, int family, const struct nofi_sock_opts *opts, stru
 	return 0;
 }
 
-/* A configured socket, or with the cause in *err a negative errno. */
-static int open_configured(int family, int protocol, const struct nofi_sock_opts *opts,
-			   struct nofi_err *err)
+/* Under `mptcpize run` a socket of TCP becomes one of MPTCP: what is told is what is. */
+static bool is_mptcp_socket(int fd)
 {
-	int fd = open_proto(family, protocol);
+	int protocol = IPPROTO_TCP;
+	socklen_t len = sizeof(protocol);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+	       protocol == NOFI_IPPROTO_MPTCP;
+}
+
+/* A configured socket, or with the cause in *err a negative errno. */
+static int open_tcp(int family, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
+		    struct nofi_err *err)
+{
+	int fd = open_proto(family, IPPROTO_TCP);
 	int r;
 
 	if (fd < 0)
 		return socket_error(family, fd, err);
-	r = configure(fd, family, opts, err);
+	r = configure(fd, family, is_mptcp_socket(fd), opts, proto, err);
 	if (r < 0) {
 		close(fd);
 		return r;
@@ -247,12 +245,14 @@ static bool is_avoided(int fd, const struct nofi_sock_opts *opts, char *why, siz
 }
 
 /*
- * Tries MPTCP. Where only MPTCP is in the way, *why says so; an error that
+ * Tries MPTCP. Where only MPTCP is in the way, proto->reason says so; an error that
  * TCP would share leaves it empty.
  */
-static int open_mptcp(int family, const struct nofi_sock_opts *opts, char *why, size_t why_len,
+static int open_mptcp(int family, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
 		      struct nofi_err *err)
 {
+	const size_t why_len = sizeof(proto->reason);
+	char *why = proto->reason;
 	struct nofi_err cause = { 0 };
 	int fd = open_proto(family, NOFI_IPPROTO_MPTCP);
 	int r;
@@ -268,27 +268,17 @@ static int open_mptcp(int family, const struct nofi_sock_opts *opts, char *why, 
 		close(fd);
 		return -EPROTONOSUPPORT;
 	}
-	r = configure(fd, family, opts, &cause);
+	r = configure(fd, family, true, opts, proto, &cause);
 	if (!r)
 		return fd;
 	close(fd);
-	/* Options came to MPTCP one kernel at a time (IPV6_TCLASS: not in 6.18). */
+	/* Options came to MPTCP one kernel at a time; some (sockopt.c) can be done without. */
 	if (r == -EOPNOTSUPP || r == -ENOPROTOOPT)
 		snprintf(why, why_len, "MPTCP of this kernel lacks what was asked for: %.90s",
 			 cause.text);
 	else if (err)
 		*err = cause;
 	return r;
-}
-
-/* Under `mptcpize run` a socket of TCP becomes one of MPTCP: what is told is what is. */
-static bool is_mptcp_socket(int fd)
-{
-	int protocol = IPPROTO_TCP;
-	socklen_t len = sizeof(protocol);
-
-	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
-	       protocol == NOFI_IPPROTO_MPTCP;
 }
 
 int nofi_sock_open(int family, const struct nofi_sock_opts *opts, struct nofi_sock_proto *proto,
@@ -298,7 +288,7 @@ int nofi_sock_open(int family, const struct nofi_sock_opts *opts, struct nofi_so
 	int fd;
 
 	if (opts->mptcp != NOFI_MPTCP_OFF) {
-		fd = open_mptcp(family, opts, p.reason, sizeof(p.reason), err);
+		fd = open_mptcp(family, opts, &p, err);
 		if (fd < 0 && !p.reason[0])
 			return fd;
 		if (fd < 0 && opts->mptcp == NOFI_MPTCP_REQUIRE)
@@ -310,7 +300,8 @@ int nofi_sock_open(int family, const struct nofi_sock_opts *opts, struct nofi_so
 	} else {
 		snprintf(p.reason, sizeof(p.reason), "switched off by mptcp=off");
 	}
-	fd = open_configured(family, IPPROTO_TCP, opts, err);
+	p.note[0] = '\0';
+	fd = open_tcp(family, opts, &p, err);
 	if (fd < 0)
 		return fd;
 	p.is_mptcp = is_mptcp_socket(fd);

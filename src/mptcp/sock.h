@@ -18,6 +18,11 @@ enum nofi_mptcp_want { NOFI_MPTCP_PREFER, NOFI_MPTCP_REQUIRE, NOFI_MPTCP_OFF };
 struct nofi_sock_opts {
 	enum nofi_mptcp_want mptcp;
 	int tos;			/* −1: leave; else IP_TOS / IPV6_TCLASS */
+	int priority;			/* −1: leave */
+	const char *congestion;		/* "" or NULL: leave */
+	uint32_t mark;			/* 0: none */
+	uint32_t sndbuf, rcvbuf;	/* 0: autotuning */
+	uint32_t keepalive_ms;		/* of the kernel, 0: none */
 	const char *iface;		/* SO_BINDTODEVICE before connect, "" or NULL: none */
 	struct sockaddr_storage src;	/* source address to bind, ss_family 0: none */
 	socklen_t src_len;
@@ -50,6 +55,13 @@ int nofi_sock_open(int family, const struct nofi_sock_opts *opts, struct nofi_so
  * for nofi_sock_check() (net.mptcp.blackhole_timeout, which is not told otherwise).
  */
 void nofi_sock_watch_syn(int fd, struct nofi_sock_proto *proto);
+
+/*
+ * sockopt.c: NODELAY and what of opts is neither interface nor address. What MPTCP of this
+ * kernel lacks leaves a sentence in note, which is "" before.
+ */
+int nofi_sock_set_options(int fd, int family, bool is_mptcp, const struct nofi_sock_opts *opts,
+			  char *note, size_t note_len, struct nofi_err *err);
 
 /*
  * After connect: did the peer accept MPTCP? Updates *proto (silent fallback:

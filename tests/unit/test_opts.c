@@ -22,6 +22,10 @@ static void test_defaults(void **state)
 	assert_int_equal(o.io_timeout_ms, 30000);
 	assert_int_equal(o.max_r2t, 4);
 	assert_int_equal(o.tos, -1);
+	assert_int_equal(o.so_priority, -1);
+	assert_int_equal(o.so_mark, 0);
+	assert_int_equal(o.sndbuf, 0);
+	assert_int_equal(o.tcp_keepalive_ms, 0);
 	assert_true(o.in_capsule);
 	assert_int_equal(o.mptcp, NOF_MPTCP_PREFER);
 	assert_string_equal(o.hostnqn, "");
@@ -46,10 +50,11 @@ static void test_keys(void **state)
 	nof_opts_init(&o);
 	for (const char *const *k = nof_opts_keys(); *k; k++, n++) {
 		assert_int_equal(nof_opts_set(&o, *k, "\x01"),
-				 strstr(*k, "host") || !strcmp(*k, "pcap") ? 0 : -EINVAL);
+				 strstr(*k, "host") || !strcmp(*k, "pcap") ||
+				 !strcmp(*k, "congestion") ? 0 : -EINVAL);
 		assert_null(strstr(nof_strerror_detail(), "unknown key"));
 	}
-	assert_int_equal(n, 30);
+	assert_int_equal(n, 36);
 	assert_int_equal(nof_opts_set(&o, "reconnect", "1"), -EINVAL);
 	assert_non_null(strstr(nof_strerror_detail(), "unknown key \"reconnect\""));
 	assert_non_null(strstr(nof_strerror_detail(), "the nearest one is reconnect_delay, "));
@@ -113,6 +118,25 @@ static void test_limits(void **state)
 		{ "tos", "0", 0 },
 		{ "tos", "255", 0 },
 		{ "tos", "-1", -EINVAL },
+		{ "congestion", "dctcp", 0 },
+		{ "congestion", "sixteen-letters-", -EINVAL },
+		{ "priority", "0", 0 },
+		{ "priority", "65552", 0 },
+		{ "priority", "2147483648", -EINVAL },
+		{ "mark", "4294967295", 0 },
+		{ "mark", "4294967296", -EINVAL },
+		{ "sndbuf", "0", 0 },
+		{ "sndbuf", "4095", -EINVAL },
+		{ "sndbuf", "4k", 0 },
+		{ "sndbuf", "1024m", 0 },
+		{ "sndbuf", "1025M", -EINVAL },
+		{ "rcvbuf", "64kb", -EINVAL },
+		{ "rcvbuf", "k", -EINVAL },
+		{ "rcvbuf", "", -EINVAL },
+		{ "rcvbuf", "00000000000000004096", -EINVAL },
+		{ "tcp_keepalive", "0", 0 },
+		{ "tcp_keepalive", "0.9", -EINVAL },
+		{ "tcp_keepalive", "2.5", 0 },
 		{ "max_r2t", "0", -EINVAL },
 		{ "max_r2t", "4", 0 },
 		{ "max_r2t", "5", -EINVAL },

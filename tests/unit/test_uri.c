@@ -176,6 +176,12 @@ static void test_allow(void **state)
 	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?%70cap=/x", NULL, &o), -EPERM);
 	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?tos=1", NULL, &o), 0);
 	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?tos=1", "", &o), -EPERM);
+	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?mark=1", NULL, &o), -EPERM);
+	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?mark=1", "mark", &o), 0);
+	assert_int_equal(nof_uri_parse("nvme+tcp://h/x?sndbuf=4m&rcvbuf=64k&mark=7", &o), 0);
+	assert_int_equal(o.sndbuf, 4 << 20);
+	assert_int_equal(o.rcvbuf, 64 << 10);
+	assert_int_equal(o.so_mark, 7);
 	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?tos=1", "mptcp,tos", &o), 0);
 	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?tos=1", "mptcp,to", &o), -EPERM);
 	assert_int_equal(nof_uri_parse_allow("nvme+tcp://h/x?pcap=a", "pcap", &o), 0);
