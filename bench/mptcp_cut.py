@@ -63,8 +63,8 @@ def one(args, case, link, load, rnd):
             run = lib.perf(net, args.build, target, [
                 *LOADS[load], "--verify", "--bs=4k", f"--iodepth={32 // queues}",
                 f"--queues={queues}", "--size=8m", "--seed=" + str(rnd + 1),
-                f"--runtime={0.6 if args.quick else 3:g}", "--timeline=0.005", *uris],
-                during=cut, timeout=60 if args.quick else 120, may_fail=True)
+                f"--runtime={0.6 if args.quick else 3:g}", "--timeline=0.005"],
+                uris, during=cut, timeout=60 if args.quick else 120, may_fail=True)
         run["cut_link"] = link
         return run
 

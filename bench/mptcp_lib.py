@@ -51,7 +51,7 @@ class Rig(netrig.Net):
                              f"table {100 + n} {cc}"])
 
     def everywhere(self, *settings):
-        for side in netrig.SIDES:
+        for side in netrig.SIDES if settings else ():
             self.sysctl(side, *settings)
 
 
