@@ -58,9 +58,10 @@ bool nofi_pm_addr_equal(const struct nofi_pm_addr *a, const struct nofi_pm_addr 
 
 static bool is_unusable(const struct nofi_pm_addr *a, const char **why)
 {
-	const struct in6_addr *in6 = (const struct in6_addr *)a->bytes;
+	struct in6_addr in6;		/* the bytes need not be aligned */
 	uint32_t v4;
 
+	memcpy(&in6, a->bytes, sizeof(in6));
 	*why = NULL;
 	if (a->family == AF_INET) {
 		memcpy(&v4, a->bytes, sizeof(v4));
@@ -71,11 +72,11 @@ static bool is_unusable(const struct nofi_pm_addr *a, const char **why)
 			*why = "is a multicast or broadcast address";
 		else if (v4 >> 16 == 0xa9fe)
 			*why = "is link-local";
-	} else if (IN6_IS_ADDR_UNSPECIFIED(in6)) {
+	} else if (IN6_IS_ADDR_UNSPECIFIED(&in6)) {
 		*why = "means any address";
-	} else if (IN6_IS_ADDR_MULTICAST(in6)) {
+	} else if (IN6_IS_ADDR_MULTICAST(&in6)) {
 		*why = "is a multicast address";
-	} else if (IN6_IS_ADDR_LINKLOCAL(in6)) {
+	} else if (IN6_IS_ADDR_LINKLOCAL(&in6)) {
 		*why = "is link-local, and MPTCP makes no subflows from those";
 	}
 	return *why;
