@@ -121,6 +121,11 @@ static void test_suitable(void **state)
 	a = good;
 	memcpy(a.addr.bytes, "\xa9\xfe\0\1", 4);
 	assert_false(nofi_pm_is_suitable(&a));
+	a.addr.family = AF_INET6;	/* whose bytes are not aligned as a struct in6_addr */
+	memcpy(a.addr.bytes, "\xfd\0\0\x80", 4);
+	assert_true(nofi_pm_is_suitable(&a));
+	memcpy(a.addr.bytes, "\xfe\x80\0\0", 4);
+	assert_false(nofi_pm_is_suitable(&a));
 }
 
 static void test_status(void **state)
