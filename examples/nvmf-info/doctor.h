@@ -47,7 +47,7 @@ struct facts {
 	int route_error;
 	struct nof_route route; /* to the target, of the first subflow */
 	uint32_t rtt_us;	/* the longest of the subflows */
-	uint64_t blackholes;	/* times this kernel gave MPTCP up because SYNs got no answer */
+	bool is_blackholed;	/* this connection began as TCP: MPTCP SYNs had been swallowed */
 	unsigned int ways_count;
 	struct way ways[WAYS_MAX];
 	/* Derived. */
@@ -62,7 +62,7 @@ enum level { LEVEL_PROBLEM, LEVEL_ADVICE, LEVEL_NOTE };
 struct finding {
 	enum level level;
 	const char *id;		/* stable, for programs */
-	char what[400];
+	char what[512];
 	char cost[200];		/* of the remedy; "" = none worth a word */
 	unsigned int count;
 	struct {

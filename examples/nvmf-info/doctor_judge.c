@@ -168,7 +168,7 @@ static void judge_protocol(const struct facts *f, struct findings *out)
 		return;
 	if (f->error && f->info->opts.mptcp != NOF_MPTCP_REQUIRE)
 		return;
-	if (f->blackholes) {
+	if (f->is_blackholed) {
 		n = add(out, LEVEL_PROBLEM, "blackhole",
 			"This kernel has stopped asking for MPTCP for a while, because "
 			"something on the way swallowed its connection attempts. The command "
@@ -180,10 +180,10 @@ static void judge_protocol(const struct facts *f, struct findings *out)
 		return;
 	}
 	n = add(out, LEVEL_PROBLEM, "target-tcp",
-		"This host offers MPTCP and got TCP: look at the target. MPTCP must be enabled "
-		"there, and the program must listen on an MPTCP socket: mptcpize starts one "
-		"that does not know of it (mptcpize enable UNIT for a systemd service). If it "
-		"does already, a middlebox takes the option away.");
+		"This host offers MPTCP and got TCP (%s). First look at the target: MPTCP must be "
+		"enabled there, and the program must listen on an MPTCP socket: mptcpize starts "
+		"one that does not know of it (mptcpize enable UNIT for a systemd service).",
+		t->reason[0] ? t->reason : "no reason is known");
 	run_on_target(n, "sysctl -w net.mptcp.enabled=1");
 	run_on_target(n, "mptcpize run TARGET-PROGRAM ARGUMENTS");
 	is_pattern(n);
@@ -329,6 +329,14 @@ static void judge_paths(const struct facts *f, struct findings *out)
 			w->addr, w->dev);
 		if (!w->is_up)
 			run(n, "ip link set %s up", w->dev);
+	}
+	if (f->info->opts.mptcp_paths[0] && !s->can_configure) {
+		n = add(out, LEVEL_PROBLEM, "no-permission",
+			"The URI has mptcp_paths, and this process may not configure paths: it "
+			"needs the capability CAP_NET_ADMIN, or endpoints that are there already.");
+		run(n, "setcap cap_net_admin+ep PROGRAM");
+		is_pattern(n);
+		costs(n, "who may run the program may have it change the network's configuration.");
 	}
 	if (is_userspace_pm(f)) {
 		if (f->subflows > 1)

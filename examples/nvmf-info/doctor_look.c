@@ -13,6 +13,9 @@
 
 #include "doctor.h"
 
+#define BUFFER_MIN (1 << 20)  /* storage has its queue depth under way, whatever the distance */
+#define BUFFER_MAX (64 << 20) /* more is not advised by a single measurement */
+
 static bool read_line(const char *path, char *buf, size_t len)
 {
 	FILE *file = fopen(path, "re");
@@ -83,7 +86,7 @@ static void look_at_sysctls(struct sysctls *s)
 }
 
 /* A counter of the line pair that begins with "MPTcpExt:"; 0 where there is none. */
-static uint64_t mptcp_counter(const char *name)
+static uint64_t read_counter(const char *name)
 {
 	static char names[16384], values[16384];
 	FILE *file = fopen("/proc/net/netstat", "re");
@@ -231,11 +234,13 @@ static bool is_settled(const struct facts *f, const struct nof_subflow *s)
 
 /*
  * A receiver that reorders several paths needs twice the sum of their bandwidths, as long as the
- * slowest of them takes (RFC 6182 section 5.3); and storage has its queue depth under way.
+ * slowest of them takes (RFC 6182 section 5.3). The fastest is taken for it: so early, a busy
+ * machine makes a round trip look longer than it is, and this is about what is surely too little.
  */
 static void derive(struct facts *f)
 {
 	const struct nof_transport *t = &f->info->transport;
+	uint32_t shortest_us = 0;
 	uint64_t mbit = 0;
 	unsigned int i;
 
@@ -251,13 +256,28 @@ static void derive(struct facts *f)
 	}
 	if (!f->rto_min_us)
 		f->rto_min_us = f->sysctl.rto_min_us > 0 ? (uint32_t)f->sysctl.rto_min_us : 200000;
-	for (i = 0; i < t->subflow_count && i < NOF_SUBFLOWS_MAX; i++)
-		if (t->subflows[i].rtt_us > f->rtt_us && is_settled(f, &t->subflows[i]))
-			f->rtt_us = t->subflows[i].rtt_us;
-	f->buffer_wanted = 2 * mbit * f->rtt_us / 8;
-	if (f->buffer_wanted < 1 << 20)
-		f->buffer_wanted = 1 << 20;
+	for (i = 0; i < t->subflow_count && i < NOF_SUBFLOWS_MAX; i++) {
+		uint32_t us = t->subflows[i].rtt_us;
+
+		if (!us || !is_settled(f, &t->subflows[i]))
+			continue;
+		if (us > f->rtt_us)
+			f->rtt_us = us;
+		if (!shortest_us || us < shortest_us)
+			shortest_us = us;
+	}
+	f->buffer_wanted = 2 * mbit * shortest_us / 8;
+	if (f->buffer_wanted > BUFFER_MAX)
+		f->buffer_wanted = BUFFER_MAX;
+	if (f->buffer_wanted < BUFFER_MIN)
+		f->buffer_wanted = BUFFER_MIN;
 	f->buffer_wanted = (f->buffer_wanted + 0xffff) & ~0xffffull;
+}
+
+/* Connections that began as TCP because MPTCP had been swallowed before (Linux 6.12). */
+uint64_t doctor_tcp_starts(void)
+{
+	return read_counter("MPCapableSYNTXDisabled");
 }
 
 void doctor_look(struct facts *f, const struct info *info, const char *error)
@@ -272,7 +292,7 @@ void doctor_look(struct facts *f, const struct info *info, const char *error)
 	f->status.size = sizeof(f->status);
 	f->status_error = nof_mptcp_get_status(&f->status);
 	look_at_sysctls(&f->sysctl);
-	f->blackholes = mptcp_counter("Blackhole");
+	f->is_blackholed = doctor_tcp_starts() > info->tcp_starts;
 	f->subflows = subflows_made(t);
 	if (t->subflow_count) {
 		strip(t->subflows[0].local, local, sizeof(local));

@@ -54,6 +54,7 @@ struct info {
 	struct nof_discovery_log *log;	/* NULL unless it is a discovery controller */
 	struct nof_transport transport; /* of the admin queue */
 	struct nof_chan *chan;		/* --paths, --doctor: brings an I/O queue into being */
+	uint64_t tcp_starts;		/* doctor_tcp_starts() before connecting */
 	struct nof_mptcp_status status; /* the next four: of --paths and --doctor only */
 	struct nof_transport total;	/* all queues together */
 	unsigned int queue_count;
@@ -106,6 +107,8 @@ void json_queues(struct json *j, const struct info *info);
 void json_path_manager(struct json *j, const struct nof_mptcp_status *s);
 void json_transport(struct json *j, const char *key, const struct nof_transport *t);
 
+/* doctor_look.c: how often a connection of this namespace has begun as TCP for safety. */
+uint64_t doctor_tcp_starts(void);
 /* doctor.c: error is why there is no connection, or NULL. An exit code. */
 int doctor(const struct info *info, const char *error);
 

@@ -140,6 +140,7 @@ static int run(struct info *info, const char *uri)
 	lo.engine = info->opts.engine;
 	if (nof_loop_new(&lo, &info->loop) < 0)
 		return tool_error(TOOL_FAILED, "%s", nof_strerror_detail());
+	info->tcp_starts = doctor_tcp_starts();
 	ret = fetch(info);
 	if (info->what == SHOW_DOCTOR) {
 		ret = doctor(info, ret < 0 ? nof_strerror_detail() : NULL);

@@ -7,16 +7,24 @@
 
 #include "info.h"
 
-#define SETTLE_MS 1000	/* longest wait for subflows that this host is told to make */
+#define SETTLE_MS  1000 /* longest wait for subflows that this host is told to make */
 #define OFFERED_MS 300	/* for those that only the target may offer */
 
-/* Endpoints from which the kernel starts subflows of its own accord. */
-static unsigned int own_subflows(const struct nof_mptcp_status *s)
+/* Subflows that the kernel starts of its own accord; the first one's own endpoint starts none. */
+static unsigned int own_subflows(const struct nof_mptcp_status *s, const struct nof_transport *t)
 {
+	const char *local = t->subflow_count ? t->subflows[0].local : "";
 	unsigned int i, n = 0;
 
-	for (i = 0; i < s->endpoint_count && i < NOF_ENDPOINTS_MAX; i++)
-		n += s->endpoints[i].is_subflow || s->endpoints[i].is_fullmesh;
+	local += local[0] == '[';
+	for (i = 0; i < s->endpoint_count && i < NOF_ENDPOINTS_MAX; i++) {
+		const struct nof_mptcp_endpoint *e = &s->endpoints[i];
+		size_t len = strlen(e->addr);
+
+		if ((e->is_subflow || e->is_fullmesh) &&
+		    (strncmp(local, e->addr, len) != 0 || !strchr(":]", local[len])))
+			n++;
+	}
 	return n < s->subflows_max ? n : s->subflows_max;
 }
 
@@ -70,17 +78,20 @@ int queues_settle(struct info *info)
 	unsigned int own;
 	int ret;
 
-	info->status.size = sizeof(info->status);
-	if (nof_mptcp_get_status(&info->status) < 0)
-		memset(&info->status, 0, sizeof(info->status));
-	own = own_subflows(&info->status);
-	limit_ms = own || info->opts.mptcp_paths[0]	 ? SETTLE_MS :
-		   info->status.add_addr_accepted_max ? OFFERED_MS :
-							0;
 	for (;;) {
+		/* mptcp_paths may be adding endpoints right now. */
+		info->status.size = sizeof(info->status);
+		if (nof_mptcp_get_status(&info->status) < 0)
+			memset(&info->status, 0, sizeof(info->status));
 		ret = read_queues(info);
-		if (ret < 0 || !fewest(info) || fewest(info) > (own ? own : 1) ||
-		    tool_now() - start >= limit_ms * 1000000)
+		if (ret < 0 || !info->queue_count || !fewest(info))
+			break;
+		own = own_subflows(&info->status, &info->queues[0]);
+		limit_ms = own ? SETTLE_MS :
+			   info->opts.mptcp_paths[0] || info->status.add_addr_accepted_max ?
+				 OFFERED_MS :
+				 0;
+		if (fewest(info) > (own ? own : 1) || tool_now() - start >= limit_ms * 1000000)
 			break;
 		ret = nof_loop_wait(info->loop, 10);
 		if (ret < 0)
@@ -152,8 +163,8 @@ static void print_queue(const struct nof_transport *t)
 	char name[16];
 
 	snprintf(name, sizeof(name), t->qid ? "I/O queue %u" : "admin queue", t->qid);
-	printf("%-12s %s, %u path%s", name, t->is_mptcp ? "MPTCP" : "TCP",
-	       subflows_made(t), subflows_made(t) == 1 ? "" : "s");
+	printf("%-12s %s, %u path%s", name, t->is_mptcp ? "MPTCP" : "TCP", subflows_made(t),
+	       subflows_made(t) == 1 ? "" : "s");
 	print_notes(t);
 	print_table(t);
 }

@@ -114,7 +114,8 @@ class Healthy(Net):
     def __enter__(self):
         super().__enter__()
         try:
-            self.sysctl("host", *GOOD)
+            self.sysctl("host", *GOOD, "net.ipv4.tcp_rmem=4096 131072 67108864",
+                        "net.ipv4.tcp_wmem=4096 16384 67108864")
         except BaseException:
             self.__exit__()
             raise
@@ -177,6 +178,18 @@ def a_cable_that_is_out():
         wants(finding["what"], "no carrier", "l2")
         net.up(2, side="target")
         is_healed(net)
+
+
+@test
+def networks_that_are_really_apart():
+    """Each link is one: the target's first address is not to be had by the second."""
+    with Healthy(limits=None) as net, Target(net):
+        for n in (1, 2):
+            net.ip("host", "rule", "del", "from", net.addr("host", n))
+        net.sysctl("target", "net.ipv4.conf.all.arp_ignore=1")
+        report = heals(net, "join-failed", ADDRESS="10.80.2.2", DEVICE="l2")
+        eq([s["peer"] for s in report["transport"]["subflows"] if s["is_established"]],
+           ["10.80.1.2:4420", "10.80.2.2:4420"])
 
 
 @test
@@ -260,6 +273,35 @@ def why_it_is_tcp():
             is_healed(net)
         with Target(net, "--mptcp=off"):
             wants(finds(net, "target-tcp")["what"], "look at the target")
+
+
+@test
+def mptcp_that_is_swallowed_on_the_way():
+    swallow = ("table inet m {\n chain c {\n  type filter hook input priority 0\n"
+               "  tcp flags & (syn|ack) == syn tcp option mptcp exists counter drop\n }\n}\n")
+    with Healthy() as net, Target(net):
+        net.nft("target", swallow)
+        wants(finds(net, "target-tcp")["what"], "SYNs with MPTCP got no answer")
+        if "net.mptcp.syn_retrans_before_tcp_fallback" in os.popen("sysctl -aN 2>/dev/null").read():
+            # Another program, which waits for the kernel to notice: that is the end of MPTCP for
+            # all, for an hour, though the way is free now.
+            net.sysctl("host", "net.mptcp.syn_retrans_before_tcp_fallback=1")
+            subprocess.run(net.host([sys.executable, "-c",
+                                     "import socket; s = socket.socket(proto=262);"
+                                     "s.connect(('10.80.1.2', 4420))"]), check=True)
+            net.nft("target", "delete table inet m\n")
+            heals(net, "blackhole")
+
+
+@test
+def paths_without_the_permission():
+    with Healthy(endpoints=None) as net, Target(net):
+        p = subprocess.run(net.host(["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin",
+                                     tool(INFO), "--json", "--doctor",
+                                     uri(net, "mptcp_paths=auto")]),
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+        eq(ids(json.loads(p.stdout)), ["no-permission", "no-endpoint"])
+        is_healed(net, uri(net, "mptcp_paths=auto"))
 
 
 @test
