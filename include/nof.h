@@ -344,6 +344,10 @@ struct nof_opts {
 	uint32_t tcp_keepalive_ms;	/* the kernel probes a subflow that is silent for so long,
 					   and ends it if nothing answers for as long again; whole
 					   seconds; 0 = off. That of NVMe is keep_alive_tmo_ms */
+	int32_t hedge_us;		/* a read of at most 12 KiB that has no answer after so
+					   long is sent once more by a second I/O queue, at most
+					   1 read of 20; 0: by what was measured; −1: off, the
+					   default */
 };
 
 NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
@@ -360,7 +364,8 @@ NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
  * queue-depth|service-time), mptcp (require|prefer|off), engine
  * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map, queue_paths,
  * mptcp_paths (auto, or addresses), congestion, priority, mark, sndbuf, rcvbuf (bytes, or like
- * 64k, 4m), tcp_keepalive (seconds)). EINVAL with a sentence: unknown key or bad value.
+ * 64k, 4m), tcp_keepalive (seconds), hedge (seconds, auto or off)).
+ * EINVAL with a sentence: unknown key or bad value.
  */
 NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);
 
@@ -1189,6 +1194,8 @@ struct nof_path_info {
 	uint64_t retries;		/* … were sent again, by any path, and of these … */
 	uint64_t failovers;		/* … because of the path */
 	char detail[256];		/* why it is not up; "" = it is */
+	uint64_t hedges;		/* reads that were sent once more (option hedge) … */
+	uint64_t hedge_wins;		/* … and of those, how many the second answer completed */
 };
 
 /*

@@ -17,6 +17,7 @@ static void free_tables(struct nof_chan *chan)
 {
 	free(chan->ios);
 	free(chan->pool);
+	nofi_hedge_free(chan);
 }
 
 /* depth: commands that a queue takes. */
@@ -53,6 +54,12 @@ static void chan_free(struct nof_chan *chan)
 	free(chan);
 }
 
+static void put_queues(struct nofi_cpath *cp)
+{
+	nofi_cpath_put(cp);
+	nofi_hedge_put(cp);
+}
+
 /* Nothing of it is in flight: what is left is memory. */
 static void chan_end(struct nof_chan *chan)
 {
@@ -61,9 +68,10 @@ static void chan_end(struct nof_chan *chan)
 	chan->is_gone = true;
 	/* One of them may be on the stack: their memory goes with the channel's. */
 	for (uint32_t i = 0; i < chan->nways; i++)
-		nofi_cpath_put(nofi_cpath_of(chan->ways[i]));
+		put_queues(nofi_cpath_of(chan->ways[i]));
 	nofi_timer_disarm(chan->loop, &chan->hold_timer);
 	nofi_timer_disarm(chan->loop, &chan->wait_timer);
+	nofi_hedge_stop(chan);
 	nofi_loop_undefer(chan->loop, &chan->defer);
 	nofi_io_tell_drained(chan);
 	if (!chan->is_awaited)
@@ -186,6 +194,8 @@ void nofi_chan_abort(struct nof_chan *chan, const struct nofi_err *why)
 
 		if (cp->q)
 			nofi_queue_kill(cp->q, why);
+		if (cp->spare_q)
+			nofi_queue_kill(cp->spare_q, why);
 	}
 	nofi_io_fail_waiting(chan, why->code, why->text);
 	nofi_io_run_instant(chan, true);
@@ -200,6 +210,8 @@ static void put_own_queues(struct nof_chan *chan)
 
 		if (!nofi_cpath_is_shared(cp))
 			nofi_cpath_put(cp);
+		if (!nofi_hedge_is_shared(cp))
+			nofi_hedge_put(cp);
 	}
 }
 
@@ -214,9 +226,9 @@ void nof_chan_close(struct nof_chan *chan)
 	/* Static text: of what is half on its way it is told later. */
 	nofi_io_fail_waiting(chan, -ECANCELED, "canceled: the channel was closed");
 	nofi_io_run_instant(chan, true);
-	if (chan->inflight)
+	if (chan->inflight || nofi_hedge_is_busy(chan))
 		put_own_queues(chan);
-	if (!chan->inflight)
+	if (!chan->inflight && !nofi_hedge_is_busy(chan))
 		chan_end(chan);
 	nofi_loop_leave(chan->loop, was);
 	if (chan->is_gone)

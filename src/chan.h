@@ -13,11 +13,14 @@
 #include "ctrl/ctrl.h"
 #include "ctrl/ns.h"
 #include "ctrl/path.h"
+#include "hedge.h"
 #include "io.h"
 #include "nof.h"
 
 struct nof_io;
 struct nofi_cpath;
+struct nofi_hedge;
+struct nofi_hedger;
 
 /* How a piece ended that was decided upon when its mate has ended, too. */
 struct nofi_verdict {
@@ -54,6 +57,13 @@ struct nofi_piece {
 	uint32_t cdw2, cdw3;
 	struct nofi_cpath *avoid;	/* rather not there: only compared; NULL: anywhere */
 	struct nofi_verdict verdict;	/* of a fused one */
+	struct nofi_queue *queue;	/* by which it was sent; is there until its end */
+	/* io_hedge.c, of no meaning without chan->hedger. */
+	struct nofi_hedge *hedge;	/* it was sent once more, and no answer has come; or NULL */
+	struct nofi_piece *watch_prev, *watch_next;
+	bool was_spare;			/* queue was the spare one */
+	bool is_watched;		/* in the list of those that may become overdue */
+	bool is_overdue;		/* counts in path->overdue */
 };
 
 struct nofi_pieces {
@@ -107,6 +117,9 @@ struct nofi_cpath {
 	struct nofi_queue *q;		/* user.ioq->q while ready, else NULL */
 	struct nofi_waiter waiter;	/* for a slot */
 	uint16_t qid;			/* of q, now or last */
+	struct nofi_ioq_user spare;	/* io_hedge.c: its share of another queue there … */
+	struct nofi_queue *spare_q;	/* … while ready, else NULL */
+	uint32_t overdue[2];		/* reads without an answer on q, and on spare_q */
 	bool wants_queue;		/* there is a new association */
 	bool is_opening;		/* its queue is being connected */
 	bool is_dying;			/* q is dead, its commands are being completed */
@@ -156,6 +169,8 @@ struct nof_chan {
 	bool is_expired;		/* they waited for too long: none, until a way is active */
 	bool is_fail_fast;		/* nof_chan_set_fail_fast() */
 	bool is_broken;			/* its loop's engine failed: nothing is tried again */
+
+	struct nofi_hedger *hedger;	/* io_hedge.c; NULL: no path has the option */
 
 	/* Requests and pieces. */
 	struct nof_io *ios;		/* [limit] */

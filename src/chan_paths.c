@@ -305,6 +305,7 @@ static void on_ready(struct nofi_ioq_user *u, const struct nofi_err *err)
 	cp->fails = 0;
 	cp->way.distance = distance(cp->q);
 	__atomic_store_n(&cp->way.service_ns, 0, __ATOMIC_RELAXED);
+	nofi_hedge_ask(cp);
 	if (chan->is_open) {
 		nofi_chan_go_on(chan);
 		return;
@@ -453,6 +454,7 @@ static uint32_t reap(struct nof_chan *chan)
 		if (!cp->is_removed || cp->way.inflight)
 			continue;
 		nofi_cpath_put(cp);
+		nofi_hedge_put(cp);
 		chan->nways--;
 		memmove(&chan->ways[i], &chan->ways[i + 1],
 			(chan->nways - i) * sizeof(chan->ways[0]));
@@ -543,8 +545,10 @@ uint32_t nofi_chan_look(struct nof_chan *chan)
 		struct nofi_cpath *cp = nofi_cpath_of(chan->ways[i]);
 
 		has_removed = has_removed || cp->is_removed;
-		if (cp->is_removed && !cp->way.inflight)
+		if (cp->is_removed && !cp->way.inflight) {
 			nofi_cpath_put(cp);
+			nofi_hedge_put(cp);
+		}
 		if (!cp->wants_queue || cp->is_removed)
 			continue;
 		cp->wants_queue = false;
@@ -554,7 +558,10 @@ uint32_t nofi_chan_look(struct nof_chan *chan)
 		 */
 		if (cp->q)
 			nofi_queue_kill(cp->q, &ended);
+		if (cp->spare_q)
+			nofi_queue_kill(cp->spare_q, &ended);
 		nofi_cpath_put(cp);
+		nofi_hedge_put(cp);
 		ask_queue(cp);
 	}
 	if (has_removed)

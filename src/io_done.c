@@ -67,7 +67,7 @@ static inline void complete(struct nof_io *io)
 	put(io);
 	nofi_loop_count_done(chan->loop);
 	done(arg, &c);
-	if (chan->is_closing && !chan->inflight)
+	if (chan->is_closing && !chan->inflight && !nofi_hedge_is_busy(chan))
 		nofi_chan_drained(chan);
 }
 
@@ -168,7 +168,7 @@ static struct nofi_retry_out decide(struct nofi_piece *p, const struct nofi_cpl 
 	struct nof_io *io = p->io;
 	struct nof_chan *chan = io->chan;
 	struct nofi_cpath *cp = p->path;
-	bool is_dead = !cp->q || !nofi_queue_is_ready(cp->q);
+	bool is_dead = !nofi_queue_is_ready(p->queue);
 	struct nofi_retry_in in = {
 		.status = cpl->status,
 		.class = (enum nofi_io_class)p->class,
@@ -296,6 +296,8 @@ void nofi_piece_ended(void *arg, const struct nofi_cpl *cpl)
 	struct nof_chan *chan = io->chan;
 	struct nofi_cpath *cp = p->path;
 
+	if (chan->hedger)
+		nofi_hedge_ended(p, cpl);
 	nofi_count(cp->way.inflight, -1u);
 	nofi_count(cp->stats.commands, 1);
 	if (cp->is_removed && !cp->way.inflight)

@@ -262,10 +262,13 @@ static inline void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nof
 	d->done = nofi_piece_ended;
 	d->arg = p;
 	p->path = cp;
+	p->queue = cp->q;
 	p->tries++;
 	p->io->qid = cp->qid;
 	nofi_count(cp->way.inflight, 1);
 	p->sent_ns = nofi_queue_send(cp->q, d);
+	if (cp->chan->hedger)
+		nofi_hedge_sent(p);
 }
 
 static struct nofi_cpath *pick_by_policy(struct nof_chan *chan, const struct nofi_cpath *avoid,
@@ -400,6 +403,8 @@ static int send_raw(struct nof_io *io)
  */
 static inline int send_rw(struct nof_io *io, struct nofi_cpath *cp)
 {
+	struct nofi_queue *q = io->chan->hedger && io->opcode == NOFI_OP_READ ?
+			       nofi_hedge_route(cp) : cp->q;
 	uint32_t blocks = next_blocks(io, &cp->id);
 	struct nofi_piece *p = io->is_first_used ? io->chan->pieces : &io->first;
 	struct nofi_rw rw = {
@@ -415,7 +420,7 @@ static inline int send_rw(struct nof_io *io, struct nofi_cpath *cp)
 		.done = nofi_piece_ended,
 		.arg = p,
 	};
-	uint64_t now = nofi_queue_rw(cp->q, &rw);
+	uint64_t now = nofi_queue_rw(q, &rw);
 
 	if (!now)
 		return -EAGAIN;
@@ -430,14 +435,17 @@ static inline int send_rw(struct nof_io *io, struct nofi_cpath *cp)
 	p->length = rw.length;
 	p->dir = (uint8_t)rw.dir;
 	p->path = cp;
+	p->queue = q;
 	p->tries = 1;
 	p->sent_ns = now;
-	io->qid = cp->qid;
+	io->qid = q == cp->q ? cp->qid : nofi_queue_qid(q);
 	io->slba += blocks;
 	io->left -= blocks;
 	if (io->left)
 		advance(io, rw.length);
 	nofi_count(cp->way.inflight, 1);
+	if (io->chan->hedger)
+		nofi_hedge_sent(p);
 	return 0;
 }
 

@@ -14,7 +14,7 @@
 #include "mptcp/pm.h"
 #include "opts.h"
 
-enum kind { K_TEXT, K_SECONDS, K_UINT, K_INT, K_SIZE, K_BOOL, K_ENUM };
+enum kind { K_TEXT, K_SECONDS, K_FINE, K_UINT, K_INT, K_SIZE, K_BOOL, K_ENUM };
 
 struct choice {
 	const char *name;
@@ -26,11 +26,11 @@ struct key {
 	enum kind kind;
 	size_t offset;
 	size_t size;
-	/* The number; K_SECONDS: milliseconds; K_SIZE: bytes. zero_ok: 0 is allowed below min. */
+	/* The number; K_SECONDS: ms; K_FINE: µs; K_SIZE: bytes. zero_ok: 0 is allowed below min. */
 	uint32_t min, max;
 	bool zero_ok;
 	bool is_local;			/* names a local file, or changes this system */
-	/* K_ENUM: all values; K_SECONDS, K_INT: words besides numbers. Ended by a NULL name. */
+	/* K_ENUM: all values; numbers: words besides them. Ended by a NULL name. */
 	const struct choice *choices;
 };
 
@@ -53,6 +53,9 @@ static const struct choice iopolicy_choices[] = {
 /* The first name of a value is the one that URIs are written with. */
 static const struct choice forever_words[] = { { "-1", -1 }, { NULL, 0 } };
 static const struct choice off_words[] = { { "off", -1 }, { "-1", -1 }, { NULL, 0 } };
+static const struct choice hedge_words[] = {
+	{ "off", -1 }, { "-1", -1 }, { "auto", 0 }, { NULL, 0 }
+};
 static const struct choice hold_words[] = {
 	{ "auto", -1 }, { "-1", -1 }, { "off", 0 }, { NULL, 0 }
 };
@@ -99,6 +102,7 @@ static const struct key keys[] = {
 	{ "addr_map", K_TEXT, FIELD(addr_map) },
 	{ "queue_paths", K_TEXT, FIELD(queue_paths) },
 	{ "mptcp_paths", K_TEXT, FIELD(mptcp_paths), .is_local = true },
+	{ "hedge", K_FINE, FIELD(hedge_us), 50, 60000000, true, .choices = hedge_words },
 };
 enum { NKEYS = sizeof(keys) / sizeof(keys[0]) };
 
@@ -149,6 +153,7 @@ const char *const *nof_opts_keys(void)
 						      "addr_map",
 						      "queue_paths",
 						      "mptcp_paths",
+						      "hedge",
 						      NULL };
 
 	return names;
@@ -179,6 +184,7 @@ static const struct nof_opts defaults = {
 	.max_retries = 5,
 	.write_hold_ms = -1,
 	.iopolicy = NOF_IOPOLICY_NUMA,
+	.hedge_us = -1,
 };
 
 void nof_opts_init_sized(struct nof_opts *opts, size_t size)
@@ -228,28 +234,31 @@ static bool parse_size(const char *s, uint32_t max, uint32_t *out)
 	return true;
 }
 
-/* "30", "0.5", "2.25" into milliseconds; not strtod(), whose point depends on the locale. */
-static bool parse_seconds(const char *s, uint32_t max_ms, uint32_t *out)
+/*
+ * "30", "0.5", "2.25" into milliseconds (second: 1000) or µs; not strtod(), whose point
+ * depends on the locale.
+ */
+static bool parse_seconds(const char *s, uint32_t second, uint32_t max, uint32_t *out)
 {
-	uint64_t ms = 0;
-	uint32_t unit = 100;
+	uint64_t v = 0;
+	uint32_t unit = second / 10;
 	bool has_digit = false;
 
 	for (; *s >= '0' && *s <= '9'; s++) {
-		ms = ms * 10 + (uint64_t)(*s - '0') * 1000;
+		v = v * 10 + (uint64_t)(*s - '0') * second;
 		has_digit = true;
-		if (ms > max_ms)
+		if (v > max)
 			return false;
 	}
 	if (*s == '.')
 		for (s++; *s >= '0' && *s <= '9'; s++) {
-			ms += (uint64_t)(*s - '0') * unit;
+			v += (uint64_t)(*s - '0') * unit;
 			unit /= 10;
 			has_digit = true;
 		}
-	if (*s || !has_digit || ms > max_ms)
+	if (*s || !has_digit || v > max)
 		return false;
-	*out = (uint32_t)ms;
+	*out = (uint32_t)v;
 	return true;
 }
 
@@ -277,6 +286,10 @@ static int bad_value(const struct key *k, const char *value, struct nofi_err *er
 		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants seconds from %s%u.%03u to %u, "
 				    "like 30 or 0.5%s", k->name, value, k->zero_ok ? "0, or " : "",
 				    k->min / 1000, k->min % 1000, k->max / 1000, words);
+	case K_FINE:
+		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants seconds from %u.%06u to "
+				    "%u, like 0.002%s", k->name, value, k->min / 1000000,
+				    k->min % 1000000, k->max / 1000000, words);
 	case K_BOOL:
 		return nofi_err_set(err, -EINVAL, "%s=%.64s: wants on or off", k->name, value);
 	case K_ENUM:
@@ -398,7 +411,9 @@ int nofi_opts_set(struct nof_opts *opts, const char *name, const char *value,
 		memcpy(field, value, strlen(value));
 		return 0;
 	case K_SECONDS:
-		if (!parse_seconds(value, k->max, &v) || (v < k->min && !(k->zero_ok && !v)))
+	case K_FINE:
+		if (!parse_seconds(value, k->kind == K_FINE ? 1000000 : 1000, k->max, &v) ||
+		    (v < k->min && !(k->zero_ok && !v)))
 			return bad_value(k, value, err);
 		break;
 	case K_UINT:
@@ -464,6 +479,8 @@ bool nofi_opts_get(const struct nof_opts *opts, const char *name, char *buf, siz
 			snprintf(buf, len, "%u.%03u", v / 1000, v % 1000);
 		else
 			snprintf(buf, len, "%u", v / 1000);
+	} else if (k->kind == K_FINE) {
+		snprintf(buf, len, "%u.%06u", v / 1000000, v % 1000000);
 	} else {
 		snprintf(buf, len, "%u", v);
 	}
@@ -505,6 +522,8 @@ static int check_numbers(const struct nof_opts *o, struct nofi_err *err)
 			snprintf(text, sizeof(text), "%d", (int)v);
 			if (k->kind == K_SECONDS)
 				snprintf(text, sizeof(text), "%u.%03u", v / 1000, v % 1000);
+			if (k->kind == K_FINE)
+				snprintf(text, sizeof(text), "%u.%06u", v / 1000000, v % 1000000);
 			return bad_value(k, text, err);
 		}
 	}

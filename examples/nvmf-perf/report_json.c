@@ -66,6 +66,8 @@ static void put_path(struct json *j, const struct path *path)
 	json_u64(j, "errors", path->io.errors);
 	json_u64(j, "retries", path->io.retries);
 	json_u64(j, "failovers", path->io.failovers);
+	json_u64(j, "hedges", path->io.hedges);
+	json_u64(j, "hedge_wins", path->io.hedge_wins);
 	json_u64(j, "latency_us", path->io.avg_latency_us);
 	json_u64(j, "resets", path->stats.resets);
 	json_u64(j, "reconnect_attempts", path->stats.reconnect_attempts);

@@ -217,6 +217,8 @@ static void add_stats(struct nof_path_info *i, const struct nofi_path_stats *s)
 	i->errors += __atomic_load_n(&s->errors, __ATOMIC_RELAXED);
 	i->retries += __atomic_load_n(&s->retries, __ATOMIC_RELAXED);
 	i->failovers += __atomic_load_n(&s->failovers, __ATOMIC_RELAXED);
+	i->hedges += __atomic_load_n(&s->hedges, __ATOMIC_RELAXED);
+	i->hedge_wins += __atomic_load_n(&s->hedge_wins, __ATOMIC_RELAXED);
 }
 
 static void fill_info(const struct nof_ns *ns, const struct nofi_path *p, struct nof_path_info *i)

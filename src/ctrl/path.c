@@ -145,6 +145,8 @@ void nofi_path_stats_del(struct nofi_path *p, struct nofi_path_stats *s)
 	p->past.errors += s->errors;
 	p->past.retries += s->retries;
 	p->past.failovers += s->failovers;
+	p->past.hedges += s->hedges;
+	p->past.hedge_wins += s->hedge_wins;
 	pthread_mutex_unlock(&p->ns->lock);
 }
 

@@ -35,6 +35,8 @@ struct nofi_path_stats {
 	uint64_t errors;		/* commands that ended badly */
 	uint64_t retries;		/* of those, how many were sent again … */
 	uint64_t failovers;		/* … and of those, how many because of the path */
+	uint64_t hedges;		/* reads that were sent once more … */
+	uint64_t hedge_wins;		/* … and completed by the second answer */
 };
 
 /* One writer: no atomic addition is needed. */

@@ -185,6 +185,26 @@ bool nofi_machine_rw(struct nofi_machine *m, const struct nofi_rw *rw, uint64_t 
 	return true;
 }
 
+bool nofi_machine_redirect(struct nofi_machine *m, const void *old, const struct iovec *iov,
+			   nofi_cmd_done_fn *done, void *arg)
+{
+	struct nofi_cmd *cmd;
+	unsigned i;
+
+	for (i = 0; i < m->slots; i++)
+		if (m->cmds[i].state != NOFI_SLOT_FREE && m->cmds[i].arg == old)
+			break;
+	cmd = &m->cmds[i];
+	if (m->is_stopped || i == m->slots || cmd->xfer.dir != NOFI_DIR_READ ||
+	    cmd->xfer.length >= NOFI_DIRECT_MIN || iov->iov_len < cmd->xfer.length)
+		return false;
+	cmd->iov = iov;
+	cmd->iov_off = 0;
+	cmd->done = done;
+	cmd->arg = arg;
+	return true;
+}
+
 uint64_t nofi_machine_deadline(const struct nofi_machine *m)
 {
 	return m->first == NOFI_NO_SLOT ? 0 : m->cmds[m->first].deadline;

@@ -131,6 +131,9 @@ void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, ui
 /* false: no slot, or no connection. */
 bool nofi_machine_rw(struct nofi_machine *m, const struct nofi_rw *rw, uint64_t deadline);
 uint32_t nofi_machine_room(const struct nofi_machine *m);
+/* See nofi_queue_redirect(). */
+bool nofi_machine_redirect(struct nofi_machine *m, const void *old, const struct iovec *iov,
+			   nofi_cmd_done_fn *done, void *arg);
 /* Earliest deadline, 0 = none; and its command, for the sentence. */
 uint64_t nofi_machine_deadline(const struct nofi_machine *m);
 const struct nofi_cmd *nofi_machine_oldest(const struct nofi_machine *m);

@@ -866,6 +866,12 @@ uint64_t nofi_queue_rw(struct nofi_queue *q, const struct nofi_rw *rw)
 	return now;
 }
 
+bool nofi_queue_redirect(struct nofi_queue *q, const void *old, const struct iovec *iov,
+			 nofi_cmd_done_fn *done, void *arg)
+{
+	return nofi_machine_redirect(&q->m, old, iov, done, arg);
+}
+
 uint32_t nofi_queue_room(const struct nofi_queue *q)
 {
 	return nofi_machine_room(&q->m);

@@ -37,6 +37,12 @@ struct nofi_queue_opts {
 	struct nofi_tap *tap;		/* NULL, or where plaintext PDUs are recorded */
 };
 
+/*
+ * Payload of which this much is still to come is received straight into its buffer. Below it,
+ * copying out of one large receive costs less than a receive of its own.
+ */
+enum { NOFI_DIRECT_MIN = 16 * 1024 };
+
 enum nofi_queue_event { NOFI_QUEUE_READY, NOFI_QUEUE_DEAD };
 /* err: why it died (code −ECANCELED after nofi_queue_kill() by the owner). May free the queue. */
 typedef void nofi_queue_event_fn(void *arg, enum nofi_queue_event ev, const struct nofi_err *err);
@@ -139,6 +145,15 @@ struct nofi_rw {
 	void *arg;
 };
 uint64_t nofi_queue_rw(struct nofi_queue *q, const struct nofi_rw *rw);
+
+/*
+ * Turns a read away that was sent with old as its arg and has not ended: what is still to come
+ * of its data goes to iov (as long as all of it; it stays until done), its end to done and arg.
+ * Only a read of less than NOFI_DIRECT_MIN, which is never received straight into its buffer:
+ * the buffer is not written after this. False: there is no such read.
+ */
+bool nofi_queue_redirect(struct nofi_queue *q, const void *old, const struct iovec *iov,
+			 nofi_cmd_done_fn *done, void *arg);
 
 /* Free command slots now. */
 uint32_t nofi_queue_room(const struct nofi_queue *q);

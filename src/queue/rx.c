@@ -11,15 +11,6 @@
 #include "pdu/crc32c.h"
 #include "queue/machine.h"
 
-enum {
-	/*
-	 * Payload of which this much is still to come is received straight into its
-	 * buffer. Below it, copying out of one large receive costs less than a receive of
-	 * its own.
-	 */
-	DIRECT_MIN = 16 * 1024,
-};
-
 const char *nofi_fes_name(uint16_t fes)
 {
 	static const char *const names[] = {
@@ -373,7 +364,7 @@ unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned 
 
 	if (m->is_stopped)	/* the buffers are the callers' again, or soon */
 		return 0;
-	if (m->rx_state != NOFI_RX_DATA || left < DIRECT_MIN)
+	if (m->rx_state != NOFI_RX_DATA || left < NOFI_DIRECT_MIN)
 		return 0;
 	cmd = &m->cmds[m->rx_slot];
 	src = cmd->iov;

@@ -39,6 +39,7 @@ static void test_defaults(void **state)
 	assert_false(o.duplicate_connect);
 	assert_string_equal(o.addr_map, "");
 	assert_string_equal(o.queue_paths, "");
+	assert_int_equal(o.hedge_us, -1);
 }
 
 /* Every listed key is known to the setter, and to nobody else. */
@@ -54,7 +55,7 @@ static void test_keys(void **state)
 				 !strcmp(*k, "congestion") ? 0 : -EINVAL);
 		assert_null(strstr(nof_strerror_detail(), "unknown key"));
 	}
-	assert_int_equal(n, 36);
+	assert_int_equal(n, 37);
 	assert_int_equal(nof_opts_set(&o, "reconnect", "1"), -EINVAL);
 	assert_non_null(strstr(nof_strerror_detail(), "unknown key \"reconnect\""));
 	assert_non_null(strstr(nof_strerror_detail(), "the nearest one is reconnect_delay, "));
@@ -282,6 +283,8 @@ static void test_bad_fields(void **state)
 	REFUSED(o.iopolicy = (enum nof_iopolicy)9, "iopolicy");
 	REFUSED(memset(o.addr_map, 'x', sizeof(o.addr_map)), "addr_map");
 	REFUSED(strcpy(o.queue_paths, "10.0.0.1,"), "queue_paths");
+	REFUSED(o.hedge_us = 49, "hedge");
+	REFUSED(o.hedge_us = 60000001, "hedge");
 }
 
 int main(void)

@@ -202,7 +202,10 @@ static void test_format_round_trip(void **state)
 		"&fast_io_fail_tmo=0.500&max_retries=0&write_hold=off&iopolicy=round-robin"
 		"&duplicate_connect=on"
 		"&addr_map=10.0.0.1:4420%3D127.0.0.1:5000,10.0.0.2%3D%5B::1%5D",
-		"nvme+tcp://h/x?queue_paths=10.0.0.1,10.0.1.1-10.0.1.2:4421,%5B::1%5D-%5B::2%5D:1",
+		"nvme+tcp://h/x?queue_paths=10.0.0.1,10.0.1.1-10.0.1.2:4421,%5B::1%5D-%5B::2%5D:1"
+		"&hedge=auto",
+		"nvme+tcp://h/x?hedge=0.000050",
+		"nvme+tcp://h/x?hedge=2.500000",
 	};
 
 	for (size_t i = 0; i < sizeof(uris) / sizeof(uris[0]); i++) {
