@@ -404,7 +404,8 @@ enum nof_ctrl_state {
 
 /*
  * What a program hears of a controller. While an event waits for its callback, a
- * further one of the same type and namespace replaces it.
+ * further one of the same type and namespace replaces it, but not those of the
+ * controller's state, of subflows and of fallback.
  */
 enum nof_event_type {
 	NOF_EVENT_CTRL_STATE,	/* the state changed: .state, .error, .detail */
@@ -420,8 +421,12 @@ enum nof_event_type {
 	NOF_EVENT_DISCOVERY,	/* the discovery log changed */
 	NOF_EVENT_RESERVATION,	/* the reservation log has an entry for .nsid */
 	NOF_EVENT_OTHER,	/* .aen_type, .aen_info, .log_page as the controller sent them */
+	/*
+	 * Of the queues on the controller's own loop: when mptcp_paths hears of something, and
+	 * else with each keep alive, half of keep_alive_tmo apart (never without keep alive).
+	 */
 	NOF_EVENT_SUBFLOW,	/* a subflow of queue .qid came, went, or is active, a backup or
-				   stale now: .detail has its addresses. Each is told */
+				   stale now: .detail has its addresses */
 	NOF_EVENT_FALLBACK,	/* the connection of queue .qid was MPTCP and is plain TCP now */
 };
 

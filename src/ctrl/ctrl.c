@@ -32,6 +32,7 @@ void nofi_ctrl_unref(struct nof_ctrl *ctrl)
 	free(ctrl->old_nsids);
 	nofi_ana_free(ctrl);
 	free(ctrl->notes);
+	nofi_transport_forget(ctrl);
 	free(ctrl);
 }
 

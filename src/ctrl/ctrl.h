@@ -163,11 +163,29 @@ __attribute__((format(printf, 4, 5)))
 void nofi_notify_aen(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t dw0,
 		     const char *fmt, ...);
 
+/* Of a connection: each is told. */
+__attribute__((format(printf, 4, 5)))
+void nofi_notify_queue(struct nof_ctrl *ctrl, enum nof_event_type type, uint16_t qid,
+		       const char *fmt, ...);
+
 /* Fills *t from a queue (its size field is the caller's). Queue's thread. −ENOTCONN. */
 int nofi_transport_fill(const struct nof_ctrl *ctrl, const struct nofi_queue *q,
 			struct nof_transport *t);
 /* The same from what is known of the connection. Pure. */
 void nofi_transport_from(const struct nofi_sock_info *si, uint16_t qid, struct nof_transport *t);
+
+/* transport_watch.c: what is new since old (NULL: all of it). Pure. s: NULL of FALLBACK. */
+enum nofi_transport_news {
+	NOFI_NEWS_FALLBACK,
+	NOFI_NEWS_CAME,
+	NOFI_NEWS_WENT,
+	NOFI_NEWS_STATE,
+};
+typedef void nofi_transport_news_fn(void *arg, const struct nof_transport *t,
+				    enum nofi_transport_news news, const struct nof_subflow *s);
+void nofi_transport_diff(const struct nof_transport *old, const struct nof_transport *now,
+			 nofi_transport_news_fn *fn, void *arg);
+
 uint32_t nofi_permille(uint64_t part, uint64_t whole);	/* rounded; 0 of 0 */
 /* Its queues on its own loop that are ready, by queue id. Loop's thread. */
 uint32_t nofi_ctrl_own_queues(const struct nof_ctrl *ctrl, struct nofi_queue *list[],

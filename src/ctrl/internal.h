@@ -188,8 +188,9 @@ struct nof_ctrl {
 	const char *poll_what;		/* "become ready" */
 	uint8_t *page;			/* NOFI_PAGE bytes for steps */
 
-	/* transport.c */
-	char paths_note[200];		/* why the path manager does not do what was asked of it, a
+	/* transport.c, transport_watch.c */
+	struct nofi_seen *seen;		/* of each queue, what was told of it; NULL without events */
+	char paths_note[200];		/* why the path manager does not what was asked of it, a
 					   sentence for nof_transport; else "". Written before LIVE
 					   only: other loops read it */
 
@@ -434,6 +435,10 @@ void nofi_pathman_stop(struct nof_ctrl *ctrl);
 void nofi_pathman_ioq_ready(struct nofi_ioq *ioq);
 /* Sends a new connection another way while its own is known not to work. Under ctrl->lock. */
 void nofi_pathman_steer(const struct nof_ctrl *ctrl, struct nofi_queue_opts *o);
+
+/* transport_watch.c: looks at the connections and tells what changed. Loop's thread. */
+void nofi_transport_changed(struct nof_ctrl *ctrl);
+void nofi_transport_forget(struct nof_ctrl *ctrl);
 
 /* keepalive.c, events.c */
 void nofi_ka_start(struct nof_ctrl *ctrl);

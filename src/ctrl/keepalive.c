@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Keep alive (F-14, F-15): one every KATO/2; unanswered for KATO, the
- * association is gone. This is the only thing that wakes an idle connection.
+ * association is gone. This is the only thing that wakes an idle connection; what
+ * else wants to look at it now and then does so when the answer has come.
  *
  * With traffic based keep alive (CTRATT b6) commands would count as well, but
  * sending it all the same is always right, and needs no count of what the I/O
@@ -46,6 +47,7 @@ static void ka_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 		return;
 	}
 	ctrl->stats.keep_alives++;
+	nofi_transport_changed(ctrl);
 	/* The program is awake anyway: nothing else would tell of a fallback in mid-connection. */
 	nofi_queue_recheck(ctrl->admin);
 	nofi_ioq_recheck_all(ctrl);

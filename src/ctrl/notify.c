@@ -17,6 +17,7 @@ struct nofi_note {
 	enum nof_ctrl_state state;	/* of CTRL_STATE */
 	uint32_t nsid;
 	uint32_t aen;			/* DW0 of an asynchronous event, else 0 */
+	uint16_t qid;			/* of SUBFLOW, FALLBACK */
 	struct nofi_err err;		/* code 0: a sentence all the same */
 };
 
@@ -76,6 +77,13 @@ static void make_room(struct nof_ctrl *ctrl)
 	gap->err.code = 0;
 }
 
+/* Those of which a later one does not contain the earlier. */
+static bool is_told_each(enum nof_event_type type)
+{
+	return type == NOF_EVENT_CTRL_STATE || type == NOF_EVENT_SUBFLOW ||
+	       type == NOF_EVENT_FALLBACK;
+}
+
 /* Room for one more, or the one about the same thing that waits. NULL: nobody listens. */
 static struct nofi_note *place(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid,
 			       uint32_t aen)
@@ -84,7 +92,7 @@ static struct nofi_note *place(struct nof_ctrl *ctrl, enum nof_event_type type, 
 
 	if (!ctrl->events || !ctrl->notes)
 		return NULL;
-	for (i = 0; i < ctrl->nnotes && type != NOF_EVENT_CTRL_STATE; i++)
+	for (i = 0; i < ctrl->nnotes && !is_told_each(type); i++)
 		if (ctrl->notes[i].type == type && ctrl->notes[i].nsid == nsid &&
 		    ctrl->notes[i].aen == aen)
 			return &ctrl->notes[i];
@@ -92,13 +100,13 @@ static struct nofi_note *place(struct nof_ctrl *ctrl, enum nof_event_type type, 
 	return append(ctrl);
 }
 
-static void note(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid, uint32_t aen,
-		 int error, const char *fmt, va_list ap)
+static struct nofi_note *note(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid,
+			      uint32_t aen, int error, const char *fmt, va_list ap)
 {
 	struct nofi_note *n = place(ctrl, type, nsid, aen);
 
 	if (!n)
-		return;
+		return NULL;
 	n->type = type;
 	n->nsid = nsid;
 	n->aen = aen;
@@ -106,6 +114,7 @@ static void note(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid,
 	nofi_err_vset(&n->err, -1, fmt, ap);
 	n->err.code = error;
 	nofi_ctrl_schedule(ctrl);
+	return n;
 }
 
 void nofi_notify(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid, int error,
@@ -116,6 +125,19 @@ void nofi_notify(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t nsid,
 	va_start(ap, fmt);
 	note(ctrl, type, nsid, 0, error, fmt, ap);
 	va_end(ap);
+}
+
+void nofi_notify_queue(struct nof_ctrl *ctrl, enum nof_event_type type, uint16_t qid,
+		       const char *fmt, ...)
+{
+	struct nofi_note *n;
+	va_list ap;
+
+	va_start(ap, fmt);
+	n = note(ctrl, type, 0, 0, 0, fmt, ap);
+	va_end(ap);
+	if (n)
+		n->qid = qid;
 }
 
 void nofi_notify_aen(struct nof_ctrl *ctrl, enum nof_event_type type, uint32_t dw0,
@@ -161,6 +183,7 @@ bool nofi_notify_deliver(struct nof_ctrl *ctrl)
 		.aen_type = n.aen & 7,
 		.aen_info = (uint8_t)(n.aen >> 8),
 		.log_page = (uint8_t)(n.aen >> 16),
+		.qid = n.qid,
 	};
 	if (ctrl->events)
 		ctrl->events(ctrl->events_arg, &ev);

@@ -304,6 +304,7 @@ void nofi_ctrl_live(struct nof_ctrl *ctrl)
 	nofi_ctrl_event(ctrl, NOFI_FSM_UP, NULL);
 	nofi_pathman_live(ctrl);
 	nofi_events_relisted(ctrl);
+	nofi_transport_changed(ctrl);
 }
 
 void nofi_ctrl_closed(struct nof_ctrl *ctrl)

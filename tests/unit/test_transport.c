@@ -302,6 +302,104 @@ static void test_sizes(void **state)
 	assert_string_equal(nof_subflow_state_name((enum nof_subflow_state)77), "unknown");
 }
 
+struct news {
+	unsigned count;
+	enum nofi_transport_news what[32];
+	char local[32][64];
+};
+
+static void note(void *arg, const struct nof_transport *t, enum nofi_transport_news what,
+		 const struct nof_subflow *s)
+{
+	struct news *n = arg;
+
+	assert_true(n->count < 32);
+	n->what[n->count] = what;
+	snprintf(n->local[n->count++], sizeof(n->local[0]), "%s", s ? s->local : "");
+}
+
+static struct news diff(const struct nof_transport *old, const struct nof_transport *now)
+{
+	struct news n = { 0 };
+
+	nofi_transport_diff(old, now, note, &n);
+	return n;
+}
+
+static void test_news(void **state)
+{
+	struct nof_transport old = connection(1, "10.9.0.1", "10.9.1.1"), now = old;
+	struct news n;
+
+	/* Seen for the first time: what came beside the first. */
+	n = diff(NULL, &now);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_CAME);
+	assert_string_equal(n.local[0], "10.9.1.1:2001");
+	n = diff(&old, &now);
+	assert_int_equal(n.count, 0);
+
+	/* The same of another connection of this queue, whose ports are others. */
+	now = connection(2, "10.9.0.1", "10.9.1.1");
+	now.token = 5;
+	n = diff(&old, &now);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_CAME);
+
+	now = old;
+	now.subflow_count = 1;
+	n = diff(&old, &now);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_WENT);
+	assert_string_equal(n.local[0], "10.9.1.1:2001");
+	n = diff(&now, &old);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_CAME);
+
+	/* The first went, and the other takes its place in the list. */
+	now.subflows[0] = old.subflows[1];
+	n = diff(&old, &now);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_WENT);
+	assert_string_equal(n.local[0], "10.9.0.1:1001");
+
+	now = old;
+	now.subflows[0].state = NOF_SUBFLOW_STALE;
+	now.subflows[1].bytes_sent++;
+	n = diff(&old, &now);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_STATE);
+	assert_string_equal(n.local[0], "10.9.0.1:1001");
+}
+
+static void test_news_of_fallback(void **state)
+{
+	struct nof_transport old = connection(1, "10.9.0.1", "10.9.1.1"), now = old;
+	struct news n;
+
+	now.is_mptcp = false;
+	now.subflow_count = 1;
+	now.token = 0;
+	n = diff(&old, &now);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_FALLBACK);
+	n = diff(NULL, &now);
+	assert_int_equal(n.count, 0);
+	n = diff(&now, &now);
+	assert_int_equal(n.count, 0);
+	/* And back, by a new connection. */
+	n = diff(&now, &old);
+	assert_int_equal(n.count, 1);
+	assert_int_equal(n.what[0], NOFI_NEWS_CAME);
+
+	/* More than can be described: nothing is guessed. */
+	old.subflow_count = 20;
+	now = connection(9, "10.8.0.1", "10.8.1.1");
+	now.subflow_count = 21;
+	n = diff(&old, &now);
+	assert_int_equal(n.count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +411,8 @@ int main(void)
 		cmocka_unit_test(test_sum),
 		cmocka_unit_test(test_sum_of_many),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_news),
+		cmocka_unit_test(test_news_of_fallback),
 	};
 
 	return cmocka_run_group_tests_name("transport", tests, NULL, NULL);
