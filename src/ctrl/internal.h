@@ -190,7 +190,7 @@ struct nof_ctrl {
 
 	/* transport.c, transport_watch.c */
 	struct nofi_seen *seen;		/* of each queue, what was told of it; NULL without events */
-	char paths_note[200];		/* why the path manager does not what was asked of it, a
+	char paths_note[200];		/* why the path manager does not do what it is asked, a
 					   sentence for nof_transport; else "". Written before LIVE
 					   only: other loops read it */
 
