@@ -242,6 +242,12 @@ NOF_API const char *nof_loop_engine_reason(const struct nof_loop *loop);
 
 enum nof_switch { NOF_OFF, NOF_ON, NOF_PREFER };
 
+/*
+ * A target whose way drops or breaks MPTCP is remembered within the process, by address, port
+ * and network namespace: further connections with PREFER use TCP at once. MPTCP is tried again
+ * after two minutes, then four, up to an hour. A connection that stops being MPTCP later on is
+ * given up, as its data may be damaged, and made anew.
+ */
 enum nof_mptcp {
 	NOF_MPTCP_PREFER,	/* MPTCP, or TCP with the reason recorded */
 	NOF_MPTCP_REQUIRE,	/* not being MPTCP is an error */

@@ -250,6 +250,90 @@ static void test_silent_fallback(void **state)
 	}
 }
 
+/* A large first window, without the socket option that would end autotuning. */
+static void test_first_window(void **state)
+{
+	struct pair p;
+
+	(void)state;
+	assert_int_equal(pair_open(&p, AF_INET, PROTO_MPTCP, &require), 0);
+	assert_int_equal(get_int(p.fd, SOL_SOCKET, SO_RCVLOWAT), 1);
+	/* Kernels whose MPTCP does not know it leave the buffer as it was. */
+	assert_true(get_int(p.fd, SOL_SOCKET, SO_RCVBUF) >=
+		    get_int(p.peer, SOL_SOCKET, SO_RCVBUF));
+	send_all(p.peer, 1000);
+	receive_all(p.fd, 1000);
+	pair_close(&p);
+}
+
+/* A connection that was MPTCP and is not so any more is ended, with PREFER too. */
+static void test_recheck(void **state)
+{
+	const struct nofi_sock_proto claimed = { .is_mptcp = true };
+	struct nofi_sock_proto data = claimed;
+	struct pair p;
+
+	(void)state;
+	assert_int_equal(pair_open(&p, AF_INET, PROTO_MPTCP, &prefer), 0);
+	assert_int_equal(nofi_sock_recheck(p.fd, &prefer, &claimed, &p.err), 0);
+	assert_int_equal(nofi_sock_check_data(p.fd, &prefer, &data, &p.err), 0);
+	assert_true(data.is_mptcp);
+	pair_close(&p);
+
+	assert_int_equal(pair_open(&p, AF_INET, IPPROTO_TCP, &prefer), 0);
+	assert_int_equal(nofi_sock_recheck(p.fd, &prefer, &claimed, &p.err), -ECONNRESET);
+	assert_non_null(strstr(p.err.text, "mid-connection"));
+	assert_int_equal(nofi_sock_recheck(p.fd, &prefer, &p.proto, &p.err), 0);
+	assert_int_equal(nofi_sock_check_data(p.fd, &require, &data, &p.err), -EPROTONOSUPPORT);
+	data.is_mptcp = true;
+	assert_int_equal(nofi_sock_check_data(p.fd, &prefer, &data, &p.err), 0);
+	assert_false(data.is_mptcp);
+	assert_non_null(strstr(data.reason, "first data"));
+	pair_close(&p);
+}
+
+/* What is remembered of a target: TCP at once, unless MPTCP is required or TCP asked for. */
+static void test_remembered(void **state)
+{
+	struct nofi_sock_opts o = prefer;
+	struct nofi_sock_proto proto;
+	struct pair p;
+	int fd;
+
+	(void)state;
+	assert_int_equal(pair_open(&p, AF_INET, PROTO_MPTCP, &prefer), 0);
+	o.peer = (const struct sockaddr *)&p.sa;
+	fd = nofi_sock_open(AF_INET, &prefer, &proto, &p.err);
+	assert_true(fd >= 0);
+	/* Not connected: as if its SYN had got no answer, twice. */
+	assert_true(nofi_sock_is_dropped(fd, &o, &proto));
+	assert_false(proto.is_mptcp);
+	assert_true(nofi_sock_is_dropped(fd, &o, &proto));
+	assert_non_null(strstr(proto.reason, "tried again"));
+	/* A connection that is there is not dropped. */
+	assert_false(nofi_sock_is_dropped(p.fd, &o, &p.proto));
+	close(fd);
+
+	fd = nofi_sock_open(AF_INET, &o, &proto, &p.err);
+	assert_true(fd >= 0);
+	assert_false(proto.is_mptcp);
+	assert_non_null(strstr(proto.reason, "earlier SYNs"));
+	close(fd);
+	o.mptcp = NOFI_MPTCP_REQUIRE;
+	fd = nofi_sock_open(AF_INET, &o, &proto, &p.err);
+	assert_true(fd >= 0 && proto.is_mptcp);
+	close(fd);
+
+	/* MPTCP was answered: forgotten. */
+	proto = (struct nofi_sock_proto){ .is_mptcp = true };
+	assert_int_equal(nofi_sock_check(p.fd, &o, &proto, &p.err), 0);
+	o.mptcp = NOFI_MPTCP_PREFER;
+	fd = nofi_sock_open(AF_INET, &o, &proto, &p.err);
+	assert_true(fd >= 0 && proto.is_mptcp);
+	close(fd);
+	pair_close(&p);
+}
+
 /* Fallback that nobody has checked for yet shows in the counters, too. */
 static void test_late_fallback(void **state)
 {
@@ -753,6 +837,9 @@ int main(void)
 		cmocka_unit_test(test_mptcp),
 		cmocka_unit_test(test_silent_fallback),
 		cmocka_unit_test(test_late_fallback),
+		cmocka_unit_test(test_first_window),
+		cmocka_unit_test(test_recheck),
+		cmocka_unit_test(test_remembered),
 		cmocka_unit_test(test_off),
 		cmocka_unit_test(test_source_address),
 		cmocka_unit_test(test_interface),
