@@ -298,8 +298,11 @@ static void steer(struct nofi_pathman *pm)
 	const struct nofi_pathman_path *use = NULL, *p;
 	struct sockaddr_storage src;
 	struct nofi_addr to = pm->home, from = { 0 };
+	bool is_well = true;
 
-	if (!to.len)
+	for (unsigned i = 0; i < pm->count; i++)
+		is_well &= pm->path[i].state == NOFI_PATH_UP;
+	if (!to.len || (is_well && !ctrl->steer_from.len))
 		return;
 	p = source_for(&to, &src) ? path_of(pm, (struct sockaddr *)&src) : NULL;
 	for (unsigned i = 0; i < pm->count && !use; i++)
@@ -320,8 +323,8 @@ static void steer(struct nofi_pathman *pm)
 
 void nofi_pathman_steer(const struct nof_ctrl *ctrl, struct nofi_queue_opts *o)
 {
-	if (!ctrl->steer_from.len || o->sock.src.ss_family || o->sock.iface[0] ||
-	    o->addr.sa.ss_family != ctrl->steer_to.sa.ss_family)
+	if (!ctrl->steer_from.len || ctrl->placement.count || o->sock.src.ss_family ||
+	    o->sock.iface[0] || o->addr.sa.ss_family != ctrl->steer_to.sa.ss_family)
 		return;
 	o->addr = ctrl->steer_to;
 	o->sock.src = ctrl->steer_from.sa;

@@ -112,12 +112,15 @@ class Target:
             self.end()
             raise AssertionError("nvmf-target has not started: " + self.errors())
 
-    def stats(self):
+    def control(self, line):
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(DEADLINE)
             s.connect(self.path)
-            s.sendall(b"stats\n")
-            return json.loads(s.makefile().readline())
+            s.sendall(line.encode() + b"\n")
+            return s.makefile().readline()
+
+    def stats(self):
+        return json.loads(self.control("stats"))
 
     def ios(self):
         stats = self.stats()

@@ -144,6 +144,25 @@ def both_links_until_a_new_association():
         eq(state(net), before, "endpoints and limits")
 
 
+@case(how=list(CUTS))
+def new_connections_while_the_first_link_is_cut(how):
+    with bare() as net:
+        before = state(net)
+        with Load(net, keys(net, 1, 2) + "&ctrl_loss_tmo=60&reconnect_delay=0.1&connect_timeout=2",
+                  clean=False, **BUSY) as load:
+            load.has_subflows(2)
+            CUTS[how][0](net, 1)
+            # Known to be cut: its endpoint is away.
+            load.until(lambda: net.addr("host", 1) not in state(net)[0])
+            accepted = load.target.stats()["accepted"]
+            load.target.control("drop")
+            load.until(lambda: load.target.stats()["accepted"] > accepted)
+            load.grows()
+            CUTS[how][1](net, 1)
+            load.carries(1, 2)
+        eq(state(net), before, "endpoints and limits")
+
+
 @case
 def without_the_privilege_it_connects_all_the_same():
     drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
