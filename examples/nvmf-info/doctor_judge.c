@@ -94,23 +94,35 @@ static void costs(struct finding *n, const char *text)
 	snprintf(n->cost, sizeof(n->cost), "%s", text);
 }
 
-/* The URI without its key mptcp. */
-static const char *without_mptcp(const char *uri, char *buf, size_t len)
+/* uri without a key of it, in place. */
+static void drop_key(char *uri, const char *key)
 {
-	const char *p = strstr(uri, "mptcp=");
-	size_t n;
+	size_t len = strlen(key), n;
+	char *p = strchr(uri, '?');
 
-	while (p && p > uri && p[-1] != '?' && p[-1] != '&')
-		p = strstr(p + 1, "mptcp=");
-	snprintf(buf, len, "%s", uri);
-	if (!p || p == uri || (size_t)(p - uri) >= len)
-		return buf;
-	n = strcspn(p, "&");
-	if (p[n] == '&')
-		snprintf(buf + (p - uri), len - (size_t)(p - uri), "%s", p + n + 1);
+	while (p && (strncmp(p + 1, key, len) != 0 || p[1 + len] != '='))
+		p = strchr(p + 1, '&');
+	if (!p)
+		return;
+	n = strcspn(p + 1, "&");
+	if (p[1 + n] == '&')
+		memmove(p + 1, p + 2 + n, strlen(p + 2 + n) + 1);
 	else
-		buf[p - uri - 1] = '\0';
-	return buf;
+		*p = '\0';
+}
+
+/* The command that looks again without one or two keys. */
+static void run_without(struct finding *n, const char *uri, const char *key, const char *other)
+{
+	char *copy = strdup(uri);
+
+	if (!copy)
+		return;
+	drop_key(copy, key);
+	if (other)
+		drop_key(copy, other);
+	run(n, "nvmf-info --doctor '%s'", copy);
+	free(copy);
 }
 
 static bool is_userspace_pm(const struct facts *f)
@@ -144,12 +156,11 @@ static void judge_protocol(const struct facts *f, struct findings *out)
 {
 	const struct nof_transport *t = &f->info->transport;
 	struct finding *n;
-	char uri[4096];
 
 	if (f->info->opts.mptcp == NOF_MPTCP_OFF) {
 		n = add(out, LEVEL_PROBLEM, "uri-off",
 			"The URI says mptcp=off: leave it out to get MPTCP.");
-		run(n, "nvmf-info --doctor '%s'", without_mptcp(f->info->uri, uri, sizeof(uri)));
+		run_without(n, f->info->uri, "mptcp", NULL);
 	}
 	if (f->sysctl.enabled < 0) {
 		n = add(out, LEVEL_PROBLEM, "no-mptcp",
@@ -485,6 +496,13 @@ static void judge_rest(const struct facts *f, struct findings *out)
 {
 	struct finding *n;
 
+	if (f->info->opts.sndbuf || f->info->opts.rcvbuf) {
+		n = add(out, LEVEL_ADVICE, "fixed-buffers",
+			"The URI fixes the size of the socket's buffers: the kernel then no longer "
+			"adapts them to several paths, which can cost half of the bandwidth.");
+		run_without(n, f->info->uri, "sndbuf", "rcvbuf");
+		costs(n, "memory, while much is under way.");
+	}
 	if (f->sysctl.checksum_enabled == 1) {
 		n = add(out, LEVEL_ADVICE, "checksum",
 			"MPTCP adds a checksum of its own to all data: libnof's data digest "
