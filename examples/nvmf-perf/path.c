@@ -20,6 +20,8 @@ static void path_event(void *arg, const struct nof_event *ev)
 	struct run *run = path->run;
 	unsigned int i;
 
+	if (run->o->status && (ev->type == NOF_EVENT_SUBFLOW || ev->type == NOF_EVENT_FALLBACK))
+		fprintf(stderr, "  %s\n", ev->detail);
 	if (ev->type != NOF_EVENT_CTRL_STATE || ev->state != NOF_CTRL_FAILED || path->is_closing)
 		return;
 	path->is_lost = true;

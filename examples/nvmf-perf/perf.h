@@ -114,6 +114,7 @@ struct queue {
 	struct hist *lat[2];		/* measured I/Os: reads, writes */
 	struct verify *verify;		/* NULL without --verify */
 	struct nof_transport transport; /* at the start, and again at the end if it still stands */
+	struct nof_transport live; /* --status-interval: at the last look; under run->lock */
 };
 
 /* A namespace. */
@@ -160,6 +161,7 @@ struct worker {
 	unsigned int clock_left;  /* completions that may still use now */
 	unsigned int clock_every; /* 1: every completion gets its own reading */
 	uint64_t done;		  /* completions, for --poll=adaptive */
+	uint64_t next_sample;	  /* ns: the next look at the connections, see live.c */
 	enum perf_phase phase;	  /* last one finished; under run->lock */
 	bool is_open;		  /* opening its queues has ended, well or not; likewise */
 };
@@ -175,6 +177,8 @@ struct run {
 	unsigned int queues; /* of each job */
 	struct worker *workers;
 	unsigned int worker_count;
+	struct nof_transport live; /* main thread's: all queues, when they were printed last */
+	uint64_t live_time;	   /* ns, 0 = never */
 	pthread_mutex_t lock; /* everything down to first */
 	pthread_cond_t changed;
 	enum perf_phase phase;		   /* what the workers may do now */
@@ -280,6 +284,10 @@ void report_compare(const struct run *tcp, const struct run *mptcp, FILE *out);
 /* tcp is NULL without --compare-tcp. False when it could not be written. */
 bool report_json(const struct run *run, const struct run *tcp, FILE *out);
 /* One line on standard error; clears it when the terminal shows progress. */
+/* Looks at the connections of a worker if it is time to. Returns when it is the next time. */
+uint64_t live_sample(struct worker *w, uint64_t now);
+/* A line for each path: rates since the last call. */
+void live_print(struct run *run, uint64_t now, FILE *out);
 void report_status(const struct run *run, uint64_t now, bool is_progress);
 
 #endif

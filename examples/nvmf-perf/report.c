@@ -125,12 +125,18 @@ static void print_transport(const struct queue *q, FILE *out)
 		const struct nof_subflow *s = &t->subflows[i];
 
 		fprintf(out,
-			"            %s -> %s  sent %s, received %s, rtt %u us, "
+			"            %s -> %s  %ssent %s, received %s (%.1f %%), rtt %u us, "
 			"%u retransmits\n",
-			s->local, s->peer, tool_format_bytes(a, sizeof(a), (double)s->bytes_sent),
-			tool_format_bytes(b, sizeof(b), (double)s->bytes_received), s->rtt_us,
-			s->retransmits);
+			s->local, s->peer,
+			s->state == NOF_SUBFLOW_BACKUP ? "backup, " :
+			s->state == NOF_SUBFLOW_STALE  ? "stale, " :
+							 "",
+			tool_format_bytes(a, sizeof(a), (double)s->bytes_sent),
+			tool_format_bytes(b, sizeof(b), (double)s->bytes_received),
+			s->share_permille / 10.0, s->rtt_us, s->retransmits);
 	}
+	if (t->note[0])
+		fprintf(out, "            %s\n", t->note);
 }
 
 /* One that did its work without a break needs no line. */

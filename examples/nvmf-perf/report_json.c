@@ -153,22 +153,20 @@ static void put_job(struct json *j, const struct run *run, const struct job *job
 	json_object_end(j);
 }
 
-static void put_transport(struct json *j, const struct queue *q)
+/* Members of a connection, or of a sum: an object must be open. */
+static void put_connection(struct json *j, const struct nof_transport *t)
 {
-	const struct nof_transport *t = &q->transport;
 	unsigned int i;
 
-	if (t->size == 0)
-		return;
-	json_object(j, NULL);
-	json_u64(j, "job", q->job->index);
-	json_u64(j, "qid", t->qid);
 	json_bool(j, "is_mptcp", t->is_mptcp);
 	json_string(j, "protocol", t->is_mptcp ? "mptcp" : "tcp");
 	json_string(j, "reason", t->reason);
+	json_string(j, "note", t->note);
 	json_u64(j, "bytes_sent", t->bytes_sent);
 	json_u64(j, "bytes_received", t->bytes_received);
+	json_u64(j, "bytes_reinjected", t->bytes_reinjected);
 	json_u64(j, "retransmits", t->retransmits);
+	json_u64(j, "subflows_max", t->subflows_max);
 	json_u64(j, "subflow_count", t->subflow_count);
 	json_array(j, "subflows");
 	for (i = 0; i < t->subflow_count && i < NOF_SUBFLOWS_MAX; i++) {
@@ -177,14 +175,55 @@ static void put_transport(struct json *j, const struct queue *q)
 		json_object(j, NULL);
 		json_string(j, "local", s->local);
 		json_string(j, "peer", s->peer);
+		json_string(j, "state", nof_subflow_state_name(s->state));
+		json_u64(j, "id", s->id);
 		json_u64(j, "bytes_sent", s->bytes_sent);
 		json_u64(j, "bytes_received", s->bytes_received);
+		json_u64(j, "share_permille", s->share_permille);
 		json_u64(j, "rtt_us", s->rtt_us);
+		json_u64(j, "rto_us", s->rto_us);
+		json_u64(j, "cwnd", s->cwnd);
 		json_u64(j, "retransmits", s->retransmits);
 		json_object_end(j);
 	}
 	json_array_end(j);
+}
+
+static void put_transport(struct json *j, const struct queue *q)
+{
+	const struct nof_transport *t = &q->transport;
+
+	if (t->size == 0)
+		return;
+	json_object(j, NULL);
+	json_u64(j, "job", q->job->index);
+	json_u64(j, "qid", t->qid);
+	json_u64(j, "token", t->token);
+	put_connection(j, t);
 	json_object_end(j);
+}
+
+/* All queues of all jobs: subflows between the same two addresses are one here. */
+static void put_transport_total(struct json *j, const struct run *run)
+{
+	struct nof_transport *list, sum = { .size = sizeof(sum) };
+	unsigned int i, k, n = 0;
+
+	list = calloc((size_t)run->job_count * run->queues + 1, sizeof(*list));
+	if (!list)
+		return;
+	for (i = 0; i < run->job_count; i++)
+		for (k = 0; k < run->queues; k++)
+			if (run->jobs[i].queues && run->jobs[i].queues[k].transport.size)
+				list[n++] = run->jobs[i].queues[k].transport;
+	if (n && nof_transport_sum(list, n, &sum) == 0) {
+		json_object(j, "transport_total");
+		json_u64(j, "connections", sum.connections);
+		json_u64(j, "mptcp_connections", sum.mptcp_connections);
+		put_connection(j, &sum);
+		json_object_end(j);
+	}
+	free(list);
 }
 
 static void put_options(struct json *j, const struct run *run)
@@ -254,6 +293,7 @@ static void put_run(struct json *j, const struct run *run)
 		for (k = 0; k < run->queues; k++)
 			put_transport(j, &run->jobs[i].queues[k]);
 	json_array_end(j);
+	put_transport_total(j, run);
 	if (o->verify) {
 		json_object(j, "verify");
 		json_u64(j, "checked_bytes", run->checked_bytes);

@@ -178,6 +178,8 @@ static uint64_t supervise(struct run *run, uint64_t now)
 			next_line = run->started + every;
 		if (now >= next_line) {
 			report_status(run, now, is_progress);
+			if (!is_progress)
+				live_print(run, now, stderr);
 			while (next_line <= now)
 				next_line += every;
 		}
@@ -260,6 +262,12 @@ static void worker_drive(struct worker *w)
 		}
 		if (submitted)
 			nof_loop_flush(w->loop);
+		if (run->o->status) {
+			uint64_t again = live_sample(w, now);
+
+			if (again < until)
+				until = again;
+		}
 		if (w->index == 0) {
 			uint64_t again = supervise(run, now);
 

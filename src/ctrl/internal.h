@@ -189,7 +189,7 @@ struct nof_ctrl {
 	uint8_t *page;			/* NOFI_PAGE bytes for steps */
 
 	/* transport.c, transport_watch.c */
-	struct nofi_seen *seen;		/* of each queue, what was told of it; NULL without events */
+	struct nofi_seen *seen;		/* of each queue, what was told of it last */
 	char paths_note[200];		/* why the path manager does not do what it is asked, a
 					   sentence for nof_transport; else "". Written before LIVE
 					   only: other loops read it */
