@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""MPTCP over two links between this machine and the VM, both ways.
+"""libnof and MPTCP over two links between this machine and the VM, both ways.
 
 The kernel's target listens with plain TCP: nvmf-relay in the guest puts MPTCP in front of
 it. The other way, libnof runs in the guest, whose older kernel tells less of a connection,
@@ -106,12 +106,10 @@ def guest_up(vm, n):
         vm.check('ip route add default via 10.0.2.2')
 
 
-CUTS = (
-    ('the first link drops all in silence', 0, drop, undrop),
-    ('the second link drops all in silence', 1, drop, undrop),
-    ('the first link goes down out here', 0, down, up),
-    ('the second link goes down in the guest', 1, guest_down, guest_up),
-)
+DROP_FIRST = ('the first link drops all in silence', 0, drop, undrop)
+DROP_SECOND = ('the second link drops all in silence', 1, drop, undrop)
+DOWN_FIRST = ('the first link goes down out here', 0, down, up)
+GUEST_DOWN = ('the second link goes down in the guest', 1, guest_down, guest_up)
 
 
 def check_here():
@@ -137,7 +135,7 @@ class Paths(Lab):
 
     def load(self, **options):
         return Verify(self.build, self.relayed(2, hdr_digest='on', data_digest='on',
-                                               nr_io_queues=2), channels=2, **options)
+                                               nr_io_queues=2, **options), channels=2)
 
 
 def set_up(paths):
@@ -145,6 +143,9 @@ def set_up(paths):
     for where in (ip, lambda *words: paths.vm.check('ip ' + ' '.join(words))):
         where('mptcp', 'limits', 'set', 'subflow', '2', 'add_addr_accepted', '2')
     paths.vm.check(f'ip mptcp endpoint add {GUESTS[1]} dev eth1 signal')
+    # A subflow is given up after one timeout, not after four.
+    sysctl('net.mptcp.stale_loss_cnt=1')
+    paths.vm.check('sysctl -w net.mptcp.stale_loss_cnt=1')
     relay(paths.vm, f'--listen=0.0.0.0:{RELAY} 127.0.0.1:4420')
 
 
@@ -234,21 +235,18 @@ def running(argv):
         process.communicate()
 
 
-def cuts(paths):
+def cuts(paths, kind, which, **options):
     """One link goes, and comes back: NVMe sees nothing of it."""
     t, vm = paths.t, paths.vm
-    # As docs/mptcp.md advises: a subflow is given up after one timeout, not after four.
-    for where in (sysctl, lambda setting: vm.check(f'sysctl -w {setting}')):
-        where('net.mptcp.stale_loss_cnt=1')
     with contextlib.ExitStack() as stack:
-        with t.case('a verified load that is to live through all of this'):
-            load = stack.enter_context(paths.load())
-            load.runs()
+        with t.case(f'{kind}: a verified load that is to live through what follows'):
+            load = stack.enter_context(paths.load(**options))
+            load.runs(100)
             until(lambda: len(outside_ss()) == 6, 'two subflows of three queues')
         if 'load' not in locals():
             return
-        for what, n, cut, mend in CUTS:
-            with t.case(f'{what}, and carries again when it is back'):
+        for what, n, cut, mend in which:
+            with t.case(f'{kind}: {what}, and carries again when it is back'):
                 load.runs(100)
                 cut(vm, n)
                 try:
@@ -259,11 +257,24 @@ def cuts(paths):
                 load.until(lambda s: moved(before)[n] > 1 << 18, 'traffic on it again')
                 t.equal([p['losses'] for p in load.stats['paths']], [0], 'lost controllers')
                 load.good()
-        with t.case('no error, no reset, all data as written'):
+        with t.case(f'{kind}: no error, no reset, all data as written'):
             s = load.finish()
             t.equal([(p['lives'], p['losses']) for p in s['paths']], [(1, 0)],
                     'lives and losses of the controller')
             t.note(json.dumps(s))
+
+
+def kept(paths):
+    """With mptcp_paths the host makes the paths, and needs no word of the target's kernel."""
+    t, vm = paths.t, paths.vm
+    # Out here there may be one that the kernel made by itself for a subflow.
+    ip('mptcp', 'endpoint', 'flush')
+    vm.check('ip mptcp endpoint flush')
+    ip('mptcp', 'limits', 'set', 'subflow', '0', 'add_addr_accepted', '0')
+    before = ip('mptcp', 'limits'), ip('mptcp', 'endpoint')
+    cuts(paths, 'mptcp_paths=auto', (DROP_FIRST, DROP_SECOND, DOWN_FIRST), mptcp_paths='auto')
+    with t.case('mptcp_paths=auto: limits and endpoints are as they were'):
+        t.equal((ip('mptcp', 'limits'), ip('mptcp', 'endpoint')), before, 'at the end')
 
 
 def fallback(paths):
@@ -286,6 +297,7 @@ def older_kernel(paths):
     """libnof in the guest, over both links to nvmf-target out here."""
     t, vm = paths.t, paths.vm
     nqn = kernel_host.NQN
+    ip('mptcp', 'limits', 'set', 'subflow', '2', 'add_addr_accepted', '2')
     ip('mptcp', 'endpoint', 'add', OUTSIDES[1], 'dev', TAPS[1], 'signal')
     with kernel_host.Outside(paths.build, '--ns=mem:64M', listen='0.0.0.0:0') as target:
         uri = f'nvme+tcp://{OUTSIDES[0]}:{target.port}/{nqn}/1?mptcp=require&connect_timeout=30' \
@@ -326,6 +338,7 @@ def run(t, vm, build):
         return
     io(paths)
     agreement(paths)
-    cuts(paths)
+    cuts(paths, 'announced', (DROP_FIRST, GUEST_DOWN))
+    kept(paths)
     fallback(paths)
     older_kernel(paths)
