@@ -242,7 +242,9 @@ def cuts(paths, kind, which, **options):
         with t.case(f'{kind}: a verified load that is to live through what follows'):
             load = stack.enter_context(paths.load(**options))
             load.runs(100)
-            until(lambda: len(outside_ss()) == 6, 'two subflows of three queues')
+            before = carried()
+            load.until(lambda s: min(moved(before)) > 1 << 18, 'traffic on both links')
+            t.note(f'subflows: {len(outside_ss())}')
         if 'load' not in locals():
             return
         for what, n, cut, mend in which:
