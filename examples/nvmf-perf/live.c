@@ -32,7 +32,18 @@ uint64_t live_sample(struct worker *w, uint64_t now)
 		w->queues[i]->live = t;
 		pthread_mutex_unlock(&run->lock);
 	}
+	__atomic_store_n(&w->sampled, now, __ATOMIC_RELEASE);
 	return w->next_sample;
+}
+
+bool live_is_complete(const struct run *run, uint64_t since)
+{
+	unsigned int i;
+
+	for (i = 0; i < run->worker_count; i++)
+		if (__atomic_load_n(&run->workers[i].sampled, __ATOMIC_ACQUIRE) < since)
+			return false;
+	return true;
 }
 
 static bool add_up(struct run *run, struct nof_transport *sum)

@@ -162,6 +162,7 @@ struct worker {
 	unsigned int clock_every; /* 1: every completion gets its own reading */
 	uint64_t done;		  /* completions, for --poll=adaptive */
 	uint64_t next_sample;	  /* ns: the next look at the connections, see live.c */
+	uint64_t sampled;	  /* ns of the last; atomic */
 	enum perf_phase phase;	  /* last one finished; under run->lock */
 	bool is_open;		  /* opening its queues has ended, well or not; likewise */
 };
@@ -179,6 +180,7 @@ struct run {
 	unsigned int worker_count;
 	struct nof_transport live; /* main thread's: all queues, when they were printed last */
 	uint64_t live_time;	   /* ns, 0 = never */
+	uint64_t live_due;	   /* since when they are to be printed, 0 = not now */
 	pthread_mutex_t lock; /* everything down to first */
 	pthread_cond_t changed;
 	enum perf_phase phase;		   /* what the workers may do now */
@@ -286,6 +288,8 @@ bool report_json(const struct run *run, const struct run *tcp, FILE *out);
 /* One line on standard error; clears it when the terminal shows progress. */
 /* Looks at the connections of a worker if it is time to. Returns when it is the next time. */
 uint64_t live_sample(struct worker *w, uint64_t now);
+/* All workers have looked since then. One that has ended never will. */
+bool live_is_complete(const struct run *run, uint64_t since);
 /* A line for each path: rates since the last call. */
 void live_print(struct run *run, uint64_t now, FILE *out);
 void report_status(const struct run *run, uint64_t now, bool is_progress);

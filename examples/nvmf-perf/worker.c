@@ -179,12 +179,19 @@ static uint64_t supervise(struct run *run, uint64_t now)
 		if (now >= next_line) {
 			report_status(run, now, is_progress);
 			if (!is_progress)
-				live_print(run, now, stderr);
+				run->live_due = next_line;
 			while (next_line <= now)
 				next_line += every;
 		}
 		if (next_line < again)
 			again = next_line;
+	}
+	/* Behind the status line, as soon as every thread has looked at its own queues. */
+	if (run->live_due && live_is_complete(run, run->live_due)) {
+		live_print(run, now, stderr);
+		run->live_due = 0;
+	} else if (run->live_due && again > now + NSEC_PER_SEC / 100) {
+		again = now + NSEC_PER_SEC / 100;
 	}
 	return again;
 }
