@@ -8,7 +8,7 @@
 #include "info.h"
 
 #define SETTLE_MS  1000 /* longest wait for subflows that this host is told to make */
-#define OFFERED_MS 300	/* for those that only the target may offer */
+#define OFFERED_MS 500	/* for those that only the target may offer */
 
 /* Subflows that the kernel starts of its own accord; the first one's own endpoint starts none. */
 static unsigned int own_subflows(const struct nof_mptcp_status *s, const struct nof_transport *t)

@@ -21,7 +21,7 @@ from clitest import DEADLINE, eq, has_mptcp, main, test, tool
 
 TARGET = sys.argv[1]
 SANDBOX = "unshare --user --map-root-user --net --mount --pid --fork --mount-proc --kill-child"
-SHORTER = 3
+SHORTER = 4
 
 
 class Block:
