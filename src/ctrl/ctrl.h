@@ -83,6 +83,11 @@ struct nofi_ioq {
 	struct nofi_msg quiet_msg;	/* to the controller's loop: is a path dead? */
 	struct nofi_sock_info quiet_info;	/* under ctrl->lock: the subflows at that time */
 	bool is_quiet_posted;		/* under ctrl->lock */
+	bool is_quiet_look;		/* under ctrl->lock: it was only a look */
+	struct nofi_timer look;		/* the next look for a path without a subflow */
+	uint32_t look_ms;		/* until then */
+	struct nofi_msg look_msg;	/* to the queue's loop: look again */
+	bool is_look_posted;		/* under ctrl->lock */
 	uint8_t place_tries;		/* entries of queue_paths that were tried */
 	void *connect_data;		/* data of the Connect command while it is under way */
 	struct iovec connect_iov;

@@ -142,6 +142,7 @@ static void ioq_died(struct nofi_ioq *ioq, const struct nofi_err *err)
 	if (ioq->state == IOQ_DEAD)
 		return;
 	nofi_timer_disarm(ioq->loop, &ioq->again);
+	nofi_timer_disarm(ioq->loop, &ioq->look);
 	ioq->state = IOQ_DEAD;
 	ioq->err = *err;
 	pthread_mutex_lock(&ctrl->lock);
@@ -433,6 +434,7 @@ static void end_ioq(struct nofi_ioq *ioq)
 	pthread_mutex_unlock(&ctrl->lock);
 	nofi_loop_undefer(ioq->loop, &ioq->tell);
 	nofi_timer_disarm(ioq->loop, &ioq->again);
+	nofi_timer_disarm(ioq->loop, &ioq->look);
 	ioq->state = IOQ_DEAD;
 	ioq->q = NULL;
 	nofi_queue_free(q);

@@ -13,6 +13,7 @@ enum {
 	BACKOFF_FIRST_MS = 500, BACKOFF_MAX_MS = 10000,
 	BACKOFF_FORGET_MS = 30000,	/* so long without trouble, and it begins anew */
 	CHECK_FIRST_MS = 500, CHECK_MAX_MS = 60000,
+	LOOK_FIRST_MS = 250, LOOK_LAST_MS = 2000,
 	SUBFLOWS_MAX = 8,		/* what kernels take as a limit */
 };
 
@@ -25,6 +26,8 @@ static uint64_t in_ms(const struct nofi_pathman *pm, uint32_t ms)
 {
 	return nofi_loop_now(pm->ctrl->loop) + ms * NOFI_MS;
 }
+
+static void look_again(struct nof_ctrl *ctrl);
 
 /* ---- endpoints ---- */
 
@@ -76,6 +79,7 @@ static void put_back(struct nofi_pathman *pm, struct nofi_pathman_path *p)
 	p->state = NOFI_PATH_UP;
 	p->put_back = nofi_loop_now(pm->ctrl->loop);
 	check_soon(pm, p);
+	look_again(pm->ctrl);
 }
 
 static void hold(struct nofi_pathman *pm, struct nofi_pathman_path *p)
@@ -120,11 +124,10 @@ void nofi_pathman_alive(struct nofi_pathman *pm, unsigned index)
 	if (p->state == NOFI_PATH_UP) {
 		uint32_t pause = p->check_ms;
 
-		if (!take_out(pm, p, "it works, but has no subflow: made again"))
+		if (!take_out(pm, p, "it works, but a connection has no subflow from it"))
 			return;
 		put_back(pm, p);
 		p->check_ms = pause;
-		p->due = in_ms(pm, pause);
 		return;
 	}
 	put_back(pm, p);
@@ -183,7 +186,25 @@ static bool can_join(const struct nofi_pathman_path *p, const struct nofi_sock_i
 	       first.family == p->conf.addr.family;
 }
 
-/* UP for a while: is there a subflow? Where the kernel gave up on it, it does not try again. */
+/* A connection has no subflow from it: where the kernel gave up on that, it does not try again. */
+static void make_again(struct nofi_pathman *pm, unsigned index, const struct nofi_sock_info *info)
+{
+	struct nofi_pathman_path *p = &pm->path[index];
+	uint64_t now = nofi_loop_now(pm->ctrl->loop);
+
+	if (p->state != NOFI_PATH_UP || !p->is_held || p->is_foreign || !can_join(p, info) ||
+	    p->ask.is_running || now < p->not_before)
+		return;
+	p->not_before = in_ms(pm, p->check_ms);
+	p->check_ms = p->check_ms * 2 < CHECK_MAX_MS ? p->check_ms * 2 : CHECK_MAX_MS;
+	if (!p->peer.ss_family) {
+		nofi_pm_addr_to(&p->conf.addr, &p->local);
+		p->peer = info->subflows[0].peer;
+	}
+	(void)nofi_ask_path(pm, index, false);
+}
+
+/* UP for a while: the admin queue stands for what is asked without a message. */
 static void check(struct nofi_pathman *pm, unsigned index)
 {
 	struct nofi_pathman_path *p = &pm->path[index];
@@ -195,13 +216,8 @@ static void check(struct nofi_pathman *pm, unsigned index)
 	    nofi_queue_get_info(ctrl->admin, &info) < 0 || !info.proto.is_mptcp ||
 	    !info.subflow_count || (learn(pm, &info) & 1u << index) || !can_join(p, &info))
 		return;
+	make_again(pm, index, &info);
 	p->due = in_ms(pm, p->check_ms);
-	p->check_ms = p->check_ms * 2 < CHECK_MAX_MS ? p->check_ms * 2 : CHECK_MAX_MS;
-	if (!p->peer.ss_family) {
-		nofi_pm_addr_to(&p->conf.addr, &p->local);
-		p->peer = info.subflows[0].peer;
-	}
-	(void)nofi_ask_path(pm, index, false);
 }
 
 /* ---- links ---- */
@@ -416,6 +432,19 @@ static void ask_all(struct nofi_pathman *pm, const struct nofi_sock_info *info)
 	nofi_pathman_arm(pm);
 }
 
+/* What a look at an I/O queue has shown. */
+static void judge_look(struct nofi_pathman *pm, const struct nofi_sock_info *info)
+{
+	uint32_t seen = learn(pm, info);
+
+	if (!info->proto.is_mptcp || !info->subflow_count)
+		return;
+	for (unsigned i = 0; i < pm->count; i++)
+		if (!(seen & 1u << i))
+			make_again(pm, i, info);
+	nofi_pathman_arm(pm);
+}
+
 static void admin_quiet(void *arg, const struct nofi_sock_info *info)
 {
 	struct nof_ctrl *ctrl = arg;
@@ -424,37 +453,47 @@ static void admin_quiet(void *arg, const struct nofi_sock_info *info)
 		ask_all(ctrl->pathman, info);
 }
 
+static void judge(struct nof_ctrl *ctrl, const struct nofi_sock_info *info, bool is_look)
+{
+	if (!ctrl->pathman || ctrl->is_freed)
+		return;
+	if (is_look)
+		judge_look(ctrl->pathman, info);
+	else
+		ask_all(ctrl->pathman, info);
+}
+
 static void quiet_arrived(struct nofi_msg *m)
 {
 	struct nofi_ioq *ioq = nofi_of(m, struct nofi_ioq, quiet_msg);
 	struct nof_ctrl *ctrl = ioq->ctrl;
 	struct nofi_sock_info info;
+	bool is_look;
 
 	pthread_mutex_lock(&ctrl->lock);
 	info = ioq->quiet_info;
+	is_look = ioq->is_quiet_look;
 	ioq->is_quiet_posted = false;
 	pthread_mutex_unlock(&ctrl->lock);
-	if (ctrl->pathman && !ctrl->is_freed)
-		ask_all(ctrl->pathman, &info);
+	judge(ctrl, &info, is_look);
 	nofi_ioq_put(ioq);
 }
 
-/* On the queue's loop. */
-static void ioq_quiet(void *arg, const struct nofi_sock_info *info)
+/* From the queue's loop to the controller's. */
+static void tell(struct nofi_ioq *ioq, const struct nofi_sock_info *info, bool is_look)
 {
-	struct nofi_ioq *ioq = arg;
 	struct nof_ctrl *ctrl = ioq->ctrl;
 	bool is_new;
 
 	if (ioq->loop == ctrl->loop) {
-		if (ctrl->pathman)
-			ask_all(ctrl->pathman, info);
+		judge(ctrl, info, is_look);
 		return;
 	}
 	pthread_mutex_lock(&ctrl->lock);
 	is_new = !ioq->is_quiet_posted && !ctrl->is_freed;
 	if (is_new) {
 		ioq->quiet_info = *info;
+		ioq->is_quiet_look = is_look;
 		ioq->is_quiet_posted = true;
 		ioq->refs++;
 	}
@@ -463,12 +502,79 @@ static void ioq_quiet(void *arg, const struct nofi_sock_info *info)
 		nofi_loop_post(ctrl->loop, &ioq->quiet_msg);
 }
 
+static void ioq_quiet(void *arg, const struct nofi_sock_info *info)
+{
+	tell(arg, info, false);
+}
+
+/* ---- looks at I/O queues: a join may have been refused for one of them only ---- */
+
+static void look_due(struct nofi_timer *t)
+{
+	struct nofi_ioq *ioq = nofi_of(t, struct nofi_ioq, look);
+	struct nofi_sock_info info;
+
+	if (!ioq->q || !nofi_queue_is_ready(ioq->q))
+		return;
+	ioq->look_ms *= 2;
+	if (ioq->look_ms <= LOOK_LAST_MS)
+		(void)nofi_timer_arm(ioq->loop, t,
+				     nofi_loop_now(ioq->loop) + ioq->look_ms * NOFI_MS);
+	if (nofi_queue_get_info(ioq->q, &info) == 0)
+		tell(ioq, &info, true);
+}
+
+/* A few, then none until a path comes back: an idle queue has no timer. */
+static void begin_looks(struct nofi_ioq *ioq)
+{
+	ioq->look_ms = LOOK_FIRST_MS;
+	(void)nofi_timer_arm(ioq->loop, &ioq->look,
+			     nofi_loop_now(ioq->loop) + LOOK_FIRST_MS * NOFI_MS);
+}
+
+static void look_arrived(struct nofi_msg *m)
+{
+	struct nofi_ioq *ioq = nofi_of(m, struct nofi_ioq, look_msg);
+
+	pthread_mutex_lock(&ioq->ctrl->lock);
+	ioq->is_look_posted = false;
+	pthread_mutex_unlock(&ioq->ctrl->lock);
+	if (ioq->q && nofi_queue_is_ready(ioq->q))
+		begin_looks(ioq);
+	nofi_ioq_put(ioq);
+}
+
+static void look_again(struct nof_ctrl *ctrl)
+{
+	struct nofi_ioq *ioq;
+
+	pthread_mutex_lock(&ctrl->lock);
+	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next) {
+		if (ioq->is_leaving || ioq->generation != ctrl->generation || !ioq->look.fn)
+			continue;
+		if (ioq->loop == ctrl->loop) {
+			begin_looks(ioq);
+		} else if (!ioq->is_look_posted) {
+			ioq->is_look_posted = true;
+			ioq->refs++;
+			nofi_loop_post(ioq->loop, &ioq->look_msg);
+		}
+	}
+	pthread_mutex_unlock(&ctrl->lock);
+}
+
 void nofi_pathman_ioq_ready(struct nofi_ioq *ioq)
 {
 	if (!ioq->ctrl->opts.mptcp_paths[0])
 		return;
 	ioq->quiet_msg.fn = quiet_arrived;
+	ioq->look_msg.fn = look_arrived;
 	nofi_queue_set_quiet(ioq->q, ioq_quiet);
+	/* Under the lock: from here on look_again() includes it. */
+	pthread_mutex_lock(&ioq->ctrl->lock);
+	ioq->look.fn = look_due;
+	pthread_mutex_unlock(&ioq->ctrl->lock);
+	begin_looks(ioq);
 }
 
 void nofi_pathman_live(struct nof_ctrl *ctrl)

@@ -49,7 +49,8 @@ struct nofi_pathman_path {
 	uint32_t backoff_ms;		/* of the next question after STALE */
 	uint64_t put_back;		/* when it became UP last, 0: has been all the time */
 	uint64_t due;			/* DOWN, STALE: ask. UP: has it a subflow? 0: never */
-	uint32_t check_ms;		/* UP: pause before the check after the next */
+	uint32_t check_ms;		/* UP: pause before it is made again after the next time */
+	uint64_t not_before;		/* UP without a subflow: when it may be made again */
 	struct sockaddr_storage local, peer;	/* of its last known subflow */
 	struct nofi_ask ask;
 };

@@ -4,11 +4,13 @@
 the system as it was. Verified I/O meanwhile.
 Usage: test_pathman.py PATH/nvmf-target TOOLS_FOLDER [WORD…]. Output is TAP."""
 import contextlib
+import json
+import os
 import subprocess
 import sys
 
 from netrig import Net
-from pathtest import CUTS, ENGINES, Load, Skip, case, eq, run_cases
+from pathtest import CUTS, DEADLINE, ENGINES, NQN, Load, Skip, case, eq, run_cases, tool
 
 BUSY = {"depth": 16, "bs": "16k", "probes": True}
 
@@ -161,6 +163,35 @@ def new_connections_while_the_first_link_is_cut(how):
             CUTS[how][1](net, 1)
             load.carries(1, 2)
         eq(state(net), before, "endpoints and limits")
+
+
+@case
+def unprivileged_in_namespaces_of_its_own():
+    """As somebody who may nothing, inside `unshare -Urn`."""
+    script = r"""
+ip link set lo up && ip addr add 10.9.0.1/32 dev lo && ip addr add 10.9.0.2/32 dev lo || exit 1
+coproc target { exec "$1" --listen=10.9.0.1:4420 --ns=mem:16m --ready-fd=3 3>&1 >/dev/null; }
+read -r -N 1 <&"${target[0]}"
+"$2" --json --rw=randread --iodepth=4 --runtime=2 "$3"
+rc=$?
+kill "$target_PID"
+ip mptcp endpoint show >&2
+exit "$rc"
+"""
+    enter = ["unshare", "-Urn"]
+    if not os.geteuid():
+        enter = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *enter]
+    if subprocess.run([*enter, "ip", "link", "set", "lo", "up"], capture_output=True,
+                      check=False).returncode:
+        raise Skip("user namespaces are not permitted here")
+    p = subprocess.run(
+        [*enter, "bash", "-c", script, "bash", sys.argv[1], tool("nvmf-perf"),
+         f"nvme+tcp://10.9.0.1:4420/{NQN}?mptcp=require&mptcp_paths=10.9.0.2"],
+        capture_output=True, text=True, check=False, timeout=DEADLINE)
+    eq((p.returncode, p.stderr), (0, ""), "nothing went wrong, and no endpoint is left")
+    transport = json.loads(p.stdout)["transport"]
+    locals_ = {s["local"].rpartition(":")[0] for t in transport for s in t["subflows"]}
+    eq("10.9.0.2" in locals_, True, f"a subflow from the second address: {transport}")
 
 
 @case
