@@ -22,33 +22,17 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import netrig  # noqa: E402
 
 PORT = 4420
+CONGESTION = "cubic"        # Linux's default
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Rig(netrig.Net):
-    """The namespaces of tests/paths, with a congestion control that holds in them.
+    """The namespaces of tests/paths, without a congestion control of their own: in a namespace the
+    default can only be what the machine's administrator allows there, and a subflow that joins
+    takes that of its connection, not of its route. So both programs are told."""
 
-    In a namespace the default can only be what the machine's administrator allows there, so it is
-    set by route; Linux's own default is cubic.
-    """
-
-    def __init__(self, *args, routes_cc="cubic", **kw):
-        self.routes_cc = routes_cc
-        super().__init__(*args, **kw)
-
-    def _build(self):
-        super()._build()
-        if self.routes_cc:
-            for n in self.links:
-                self._congestion(n)
-
-    def _congestion(self, n):
-        cc = f"congctl {self.routes_cc}"
-        for side in netrig.SIDES:
-            self._batch(side, [f"route replace 10.80.{n}.0/24 dev l{n} src "
-                               f"{self.addr(side, n, False)} {cc}"])
-        self._batch("host", [f"route replace default {self._hop('host', n, False)}dev l{n} "
-                             f"table {100 + n} {cc}"])
+    def __init__(self, *args, **kw):
+        super().__init__(*args, congestion=None, **kw)
 
     def everywhere(self, *settings):
         for side in netrig.SIDES if settings else ():
@@ -65,7 +49,8 @@ class Target:
         self.proc = subprocess.Popen(
             net.target([benchlib.program(build, "target", "nvmf-target"),
                         *[f"--listen={address}" for address in listen], f"--nqn={benchlib.NQN}",
-                        f"--control={self.path}", f"--ready-fd={write}", *options]),
+                        f"--control={self.path}", f"--ready-fd={write}",
+                        f"--congestion={CONGESTION}", *options]),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[write])
         os.close(write)
         with os.fdopen(ready, "rb") as file:
@@ -100,6 +85,7 @@ class Target:
 
 
 def uri(net, link=1, port=PORT, **keys):
+    keys.setdefault("congestion", CONGESTION)
     query = "&".join(f"{key}={value}" for key, value in keys.items() if value is not None)
     return f"nvme+tcp://{net.addr('target', link)}:{port}/{benchlib.NQN}?{query}"
 
