@@ -39,10 +39,18 @@ class Rig(netrig.Net):
             self.sysctl(side, *settings)
 
 
+def controls(*wanted):
+    """Those of the congestion controls that this kernel has."""
+    with open("/proc/sys/net/ipv4/tcp_available_congestion_control", encoding="ascii") as file:
+        have = file.read().split()
+    return [name for name in wanted if name in have]
+
+
 class Target:
     """nvmf-target in the rig; the CPU it used and the commands it executed can be asked for."""
 
-    def __init__(self, net, build, *options, listen=(f"0.0.0.0:{PORT}",)):
+    def __init__(self, net, build, *options, listen=(f"0.0.0.0:{PORT}",),
+                 congestion=CONGESTION):
         self.folder = tempfile.TemporaryDirectory(prefix="nof-bench-")
         self.path = os.path.join(self.folder.name, "control")
         ready, write = os.pipe()
@@ -50,7 +58,7 @@ class Target:
             net.target([benchlib.program(build, "target", "nvmf-target"),
                         *[f"--listen={address}" for address in listen], f"--nqn={benchlib.NQN}",
                         f"--control={self.path}", f"--ready-fd={write}",
-                        f"--congestion={CONGESTION}", *options]),
+                        f"--congestion={congestion}", *options]),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[write])
         os.close(write)
         with os.fdopen(ready, "rb") as file:
