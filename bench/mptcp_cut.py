@@ -14,24 +14,27 @@ DOCUMENTED = ("net.mptcp.stale_loss_cnt=1", "net.ipv4.tcp_rto_min_us=20000")
 LOADS = {"reads": ["--rw=randrw", "--rwmixread=80"], "writes": ["--rw=randwrite"]}
 OUTAGE = 2.0        # s, where there is no other way and the link has to come back
 
-# name: (what is set up, link cut, sysctls, URI keys, does the link come back)
 MANAGED = "MPTCP, path manager and sysctls"
 SYSCTLS = "MPTCP, sysctls only"
 DEFAULT = "MPTCP, nothing configured"
 TCP = "TCP, link back after 2 s"
 QUEUES = "TCP, queues on both links"
+QUEUES_SHORT = "TCP, queues, short timeouts"
 ANA = "TCP, ANA over two paths"
 ANA_SHORT = "TCP, ANA, short timeouts"
 SHORT = {"keep_alive_tmo": 0.1, "io_timeout": 0.2, "reconnect_delay": 0.1, "connect_timeout": 0.2}
+BOTH = "10.80.1.1-10.80.1.2,10.80.2.1-10.80.2.2"
 
+# keys and sysctls; is_back: there is no other way, the link has to come back; is_slow: the stall is
+# a timeout of many seconds, which one round shows as well.
 CASES = {
     MANAGED: {"sysctls": DOCUMENTED, "keys": {"mptcp": "require", "mptcp_paths": "auto"}},
     SYSCTLS: {"sysctls": DOCUMENTED, "keys": {"mptcp": "require"}},
     DEFAULT: {"keys": {"mptcp": "require"}},
-    TCP: {"keys": {"mptcp": "off"}, "is_back": True},
-    QUEUES: {"keys": {"mptcp": "off", "queue_paths": "10.80.1.1-10.80.1.2,10.80.2.1-10.80.2.2"},
-             "queues": 2},
-    ANA: {"keys": {"mptcp": "off"}, "ana": True},
+    TCP: {"keys": {"mptcp": "off"}, "is_back": True, "is_slow": True},
+    QUEUES: {"keys": {"mptcp": "off", "queue_paths": BOTH}, "queues": 2, "is_slow": True},
+    QUEUES_SHORT: {"keys": {"mptcp": "off", "queue_paths": BOTH, **SHORT}, "queues": 2},
+    ANA: {"keys": {"mptcp": "off"}, "ana": True, "is_slow": True},
     ANA_SHORT: {"keys": {"mptcp": "off", **SHORT}, "ana": True},
 }
 BARS = {MANAGED: {"stall_ms": 50, "worst_ms": 100}, DEFAULT: {"stall_ms": 1000}}
@@ -76,12 +79,15 @@ def cut(args, progress):
     for load in loads:
         for link in links:
             name = f"{load}, {'first' if link == 1 else 'second'} link cut"
-            cases = [case for case in CASES
-                     if link == 1 or not (CASES[case].get("is_back") or CASES[case].get("ana"))]
+            # The second link means nothing to those that use one link, or each for itself.
+            cases = [case for case in CASES if link == 1 or case in (MANAGED, SYSCTLS, DEFAULT)]
             if args.quick:
                 cases = [MANAGED, DEFAULT]
-            runs = lib.in_turns(args.rounds, {case: (lambda rnd, case=case: one(
-                args, case, link, load, rnd)) for case in cases}, progress, f"cut {name}")
+            turns = {case: (lambda rnd, case=case: one(args, case, link, load, rnd))
+                     for case in cases}
+            slow = {case: turns.pop(case) for case in cases if CASES[case].get("is_slow")}
+            runs = {**lib.in_turns(args.rounds, turns, progress, f"cut {name}"),
+                    **lib.in_turns(1, slow, progress, f"cut {name}")}
             row = {"row": "cut", "title": "one link of two is cut silently", "workload": name,
                    "unit": "ms without a completion", "key": "stall_ms", "base": None,
                    "cases": {case: lib.summary(runs[case], ("iops", "stall_ms", "worst_ms", "gib"))

@@ -187,7 +187,7 @@ def in_turns(rounds, cases, progress, what):
     runs = {name: [] for name in cases}
     names = list(cases)
     for rnd in range(rounds):
-        for name in names[rnd % len(names):] + names[:rnd % len(names)]:
+        for name in names[rnd % max(len(names), 1):] + names[:rnd % max(len(names), 1)]:
             progress(f"{what} round {rnd + 1}/{rounds} {name}")
             runs[name].append(cases[name](rnd))
     return runs
