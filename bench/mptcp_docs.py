@@ -46,7 +46,7 @@ verified). The target's kernel sends the reads, so the sysctls are set at both e
 
 With short timeouts plain TCP comes back soon, but by a reset: the controller is lost and made
 again, commands are repeated, and a target that is merely slow is taken for dead. MPTCP repairs below
-NVMe: no reset in any run."""
+NVMe: {resets} in {runs} runs."""
 
 
 def ratio_text(value):
@@ -122,7 +122,10 @@ def plot_cut(rows, folder):
 def write_cut(rows, folder, out):
     sysctls = " ".join(mptcp_cut.DOCUMENTED)
     short = ", ".join(f"`{key}={value}`" for key, value in mptcp_cut.SHORT.items())
-    print(CUT.format(sysctls=sysctls, short=short) + "\n", file=out)
+    mptcp = [doc for row in rows for case, doc in row["cases"].items() if case.startswith("MPTCP")]
+    resets = sum(doc["resets"] for doc in mptcp)
+    print(CUT.format(sysctls=sysctls, short=short, runs=sum(len(doc["runs"]) for doc in mptcp),
+                     resets=f"{resets or 'no'} reset{'' if resets == 1 else 's'}") + "\n", file=out)
     for title, image in plot_cut(rows, folder):
         print(f"![{title}]({image})\n", file=out)
     lines = []
@@ -175,7 +178,7 @@ def write(args, doc, folder):
               f"{doc['kernel']}, {args.note}.\nHost (`nvmf-perf`) and target (`nvmf-target`, a "
               "null namespace unless I/O is verified) are in network\nnamespaces of their own on "
               "that machine, joined by links that are shaped with tbf (20 ms of queue).\n"
-              f"{doc['rounds']} rounds in which all cases take turns, {doc['runtime_s']:g} s each "
+              f"{doc['rounds']} round{'s' * (doc['rounds'] != 1)} in which all cases take turns, {doc['runtime_s']:g} s each "
               "after the connections have settled. Numbers are\nmedians with the lowest and highest "
               "in parentheses, ratios are medians of those within a round.\nCongestion control is "
               "cubic, Linux's default, on all subflows at both ends, unless said otherwise.\n"

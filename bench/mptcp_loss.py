@@ -5,6 +5,8 @@ Of reads the target is the sender: what is set at the host alone reaches the req
 set at both ends the answers, too. Each idea is a case, so that what does not help is on record.
 """
 
+import contextlib
+
 import mptcp_lib as lib
 
 BOTH = "10.80.1.1-10.80.1.2,10.80.2.1-10.80.2.2"
@@ -33,9 +35,10 @@ QUICK = (TCP, MPTCP, DOCUMENTED)
 
 
 def set_routes(net, settings):
+    """The floor; the congestion control is a matter of the two programs (see mptcp_lib.Rig)."""
     for side in lib.netrig.SIDES:
-        floor, cc = settings.get(side, (None, "cubic"))
-        more = f"congctl {cc}" + (f" rto_min {floor}ms" if floor else "")
+        floor = settings.get(side, (None, ""))[0]
+        more = f"rto_min {floor}ms" if floor else ""
         for n in net.links:
             net._batch(side, [f"route replace 10.80.{n}.0/24 dev l{n} src "
                               f"{net.addr(side, n, False)} {more}"])
@@ -44,19 +47,23 @@ def set_routes(net, settings):
                                   f"table {100 + n} {more}"])
 
 
-def depth_row(args, net, target, depth, progress):
+def depth_row(args, net, targets, depth, progress):
     def one(case):
         queues, keys, settings = CASES[case]
         queues = min(queues, depth)
         set_routes(net, settings)
-        keys = {"nr_io_queues": queues, **keys}
+        control = settings.get("target", (None, lib.CONGESTION))[1]
+        port, target = targets[control]
+        keys = {"nr_io_queues": queues, "congestion": control, **keys}
         load = ["--rw=randread", "--bs=4k", f"--iodepth={depth // queues}", f"--queues={queues}",
                 f"--runtime={args.runtime:g}", f"--ramp-time={0.2 if args.quick else 0.3}"]
-        run = lib.perf(net, args.build, target, load, [lib.uri(net, 1, **keys)])
+        run = lib.perf(net, args.build, target, load, [lib.uri(net, 1, port, **keys)])
         lib.require(run, "tcp" if keys["mptcp"] == "off" else "mptcp")
         return run
 
-    names = QUICK if args.quick else CASES
+    names = QUICK if args.quick else [
+        case for case, (_, _, settings) in CASES.items()
+        if settings.get("target", (None, lib.CONGESTION))[1] in targets]
     runs = lib.in_turns(args.rounds, {case: (lambda rnd, case=case: one(case)) for case in names},
                         progress, f"loss depth {depth}")
     row = {"row": "loss", "title": "two links of 1 Gbit/s that lose 1 % of the packets",
@@ -78,9 +85,14 @@ def depth_row(args, net, target, depth, progress):
 
 def loss(args, progress):
     depths = (8,) if args.quick else (1, 8, 32)
-    with lib.Rig(2, rate="1gbit", loss=1) as net, \
-            lib.Target(net, args.build, "--ns=mem:256M", "--queues=8") as target:
-        rows = [depth_row(args, net, target, depth, progress) for depth in depths]
+    controls = lib.controls("cubic", "bbr")
+    with lib.Rig(2, rate="1gbit", loss=1) as net, contextlib.ExitStack() as stack:
+        targets = {}
+        for port, control in enumerate(controls, lib.PORT):
+            targets[control] = port, stack.enter_context(lib.Target(
+                net, args.build, "--ns=mem:256M", "--queues=8", listen=(f"0.0.0.0:{port}",),
+                congestion=control))
+        rows = [depth_row(args, net, targets, depth, progress) for depth in depths]
     best = max(max(row["gain"].values()) for row in rows)
     rows[-1]["checks"]["the greatest gain of all, in IOPS or p99"] = lib.bar(best, 1.25)
     return rows
