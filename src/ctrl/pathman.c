@@ -47,7 +47,7 @@ static bool take_out(struct nofi_pathman *pm, struct nofi_pathman_path *p, const
 		return p->is_out;
 	r = nofi_pm_take_out(&pm->user, &p->conf.addr);
 	if (r == 0) {
-		p->is_out = true;
+		p->is_out = pm->is_changed = true;
 		p->is_told = false;
 		nofi_log(pm->ctrl->loop, NOF_LOG_WARN, "%s: path %s: %s; its traffic goes over "
 			 "the others", pm->ctrl->opts.subnqn, name_of(p, name, sizeof(name)), why);
@@ -76,6 +76,7 @@ static void put_back(struct nofi_pathman *pm, struct nofi_pathman_path *p)
 		nofi_log(pm->ctrl->loop, NOF_LOG_INFO, "%s: path %s is back",
 			 pm->ctrl->opts.subnqn, name_of(p, name, sizeof(name)));
 	p->is_out = p->is_told = false;
+	pm->is_changed = true;
 	p->state = NOFI_PATH_UP;
 	p->put_back = nofi_loop_now(pm->ctrl->loop);
 	check_soon(pm, p);
@@ -212,6 +213,7 @@ static void check(struct nofi_pathman *pm, unsigned index)
 	struct nofi_sock_info info;
 
 	p->due = 0;
+	pm->is_changed = true;	/* subflows come some time after their endpoint */
 	if (ctrl->state != NOF_CTRL_LIVE || !ctrl->admin || !p->is_held || p->is_foreign ||
 	    nofi_queue_get_info(ctrl->admin, &info) < 0 || !info.proto.is_mptcp ||
 	    !info.subflow_count || (learn(pm, &info) & 1u << index) || !can_join(p, &info))
@@ -388,6 +390,9 @@ void nofi_pathman_arm(struct nofi_pathman *pm)
 	else
 		nofi_timer_disarm(loop, &pm->timer);
 	steer(pm);
+	if (pm->is_changed)
+		nofi_transport_changed(pm->ctrl);
+	pm->is_changed = false;
 }
 
 static void timer_due(struct nofi_timer *t)
@@ -653,6 +658,13 @@ void nofi_pathman_stop(struct nof_ctrl *ctrl)
 	free(pm);
 }
 
+/* For the log, and for whoever looks at a connection. */
+static void complain(struct nof_ctrl *ctrl, const char *text)
+{
+	nofi_log(ctrl->loop, NOF_LOG_WARN, "%s: %s", ctrl->opts.subnqn, text);
+	snprintf(ctrl->paths_note, sizeof(ctrl->paths_note), "%.199s", text);
+}
+
 /* Paths are an optimisation: without them the controller is connected all the same. */
 void nofi_pathman_start(struct nof_ctrl *ctrl)
 {
@@ -669,15 +681,13 @@ void nofi_pathman_start(struct nof_ctrl *ctrl)
 	pm->epoll_fd = pm->links.events.fd = pm->links.ask.fd = -1;
 	(void)nofi_pm_parse(ctrl->opts.mptcp_paths, &pm->list, NULL);
 	if (start(pm, &err) < 0) {
-		nofi_log(ctrl->loop, NOF_LOG_WARN, "%s: %s", ctrl->opts.subnqn, err.text);
+		complain(ctrl, err.text);
 		nofi_pathman_stop(ctrl);
 		return;
 	}
 	if (nofi_pm_is_userspace())
-		nofi_log(ctrl->loop, NOF_LOG_WARN, "%s: mptcp_paths: new connections of this "
-			 "network namespace are left to a daemon (net.mptcp.pm_type=1: mptcpd), "
-			 "so that these paths have no effect; `sysctl net.mptcp.pm_type=0` "
-			 "changes it", ctrl->opts.subnqn);
+		complain(ctrl, "mptcp_paths has no effect: connections of this network namespace "
+			 "are left to a daemon (mptcpd); `sysctl net.mptcp.pm_type=0` changes it");
 	for (unsigned i = 0; i < pm->list.count; i++) {
 		struct nofi_pathman_path *p = &pm->path[pm->count++];
 

@@ -66,6 +66,7 @@ struct nofi_pathman {
 	struct nofi_pm_list list;	/* what the user wants */
 	unsigned count;
 	struct nofi_pathman_path path[NOFI_PM_PATHS_MAX];
+	bool is_changed;		/* subflows came or went: who watches them is to be told */
 	struct nofi_addr home;		/* where connections go when nothing is in the way */
 };
 

@@ -238,7 +238,7 @@ static int refused(int r, const char *what, const struct nofi_nl *nl, struct nof
 	if (r == -EPERM)
 		return nofi_err_set(err, r, "mptcp_paths: not permitted to configure MPTCP: it "
 				    "takes CAP_NET_ADMIN, or a user and network namespace of "
-				    "one's own (unshare -Urn); connections go on without it");
+				    "one's own (unshare -Urn)");
 	return nofi_err_set(err, r, "mptcp_paths: the kernel refused %s: %s%s%s", what,
 			    strerror(-r), nl->message[0] ? ": " : "", nl->message);
 }
