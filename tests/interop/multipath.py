@@ -300,6 +300,7 @@ def older_kernel(paths):
     t, vm = paths.t, paths.vm
     nqn = kernel_host.NQN
     ip('mptcp', 'limits', 'set', 'subflow', '2', 'add_addr_accepted', '2')
+    vm.run(f'ip mptcp endpoint flush; ip mptcp endpoint add {GUESTS[1]} dev eth1 signal')
     ip('mptcp', 'endpoint', 'add', OUTSIDES[1], 'dev', TAPS[1], 'signal')
     with kernel_host.Outside(paths.build, '--ns=mem:64M', listen='0.0.0.0:0') as target:
         uri = f'nvme+tcp://{OUTSIDES[0]}:{target.port}/{nqn}/1?mptcp=require&connect_timeout=30' \
@@ -318,9 +319,17 @@ def older_kernel(paths):
                 check_transport(t, document['transport'], queues=2)
                 t.true(min(moved(before)) > 1 << 20, f'bytes of the links: {moved(before)}')
                 t.note(json.dumps(document['transport']))
-        with t.case(f'nvmf-info on Linux {release.split("-")[0]} tells the transport'):
-            document = json.loads(vm.check(f'nvmf-info --json "{uri}"'))
-            t.contains(json.dumps(document), 'mptcp', 'document')
+        with t.case(f'nvmf-info on Linux {release.split("-")[0]} agrees with ip mptcp'):
+            document = json.loads(vm.check(f'nvmf-info --json --paths "{uri}"'))
+            t.true(document['queues'], 'no queue in the document')
+            for q in document['queues']:
+                t.equal((q['protocol'], q['reason']), ('mptcp', ''), f'queue {q["qid"]}')
+            manager = document['path_manager']
+            t.equal(manager['is_enabled'], True, 'MPTCP is on')
+            t.equal([int(x) for x in vm.check('ip mptcp limits').split()[1::2]],
+                    [manager['limits'][x] for x in ('add_addr_accepted', 'subflows')], 'limits')
+            t.equal({x.split()[0] for x in vm.check('ip mptcp endpoint').splitlines()},
+                    {e['address'] for e in manager['endpoints']}, 'endpoints')
         with t.case('the kernel host over both links, through a relay on its own machine'):
             relay(vm, f'--mptcp=connect --listen=127.0.0.1:{AWAY} {OUTSIDES[0]}:{target.port}')
             before = carried()
