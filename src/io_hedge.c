@@ -236,6 +236,9 @@ static void copy_out(const struct nofi_piece *p, const uint8_t *from)
 	const struct iovec *iov = p->iov;
 	size_t off = p->iov_off, left = p->length;
 
+	/* The later part of a piece that was cut again begins in a later one. */
+	for (; left && off >= iov->iov_len; iov++)
+		off -= iov->iov_len;
 	while (left) {
 		size_t n = iov->iov_len - off < left ? iov->iov_len - off : left;
 

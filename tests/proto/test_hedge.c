@@ -319,6 +319,53 @@ static void t_not_hedged(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/*
+ * A read comes back from a lost association, and the new one takes half of it at a time: the
+ * second half, which begins in the third buffer, is completed by the second answer.
+ */
+static void t_cut_again(struct rig *r)
+{
+	enum { PARTS = 4 };
+	static uint8_t want[PARTS * LEN];
+	uint8_t *buf[PARTS];
+	struct iovec iov[PARTS];
+	struct nof_path_info before;
+	struct rig_op *op_;
+
+	open_hedging(r, NULL);
+	for (int i = 0; i < PARTS; i++) {
+		buf[i] = malloc(LEN);
+		iov[i] = (struct iovec){ buf[i], LEN };
+	}
+	rig_fill(want, sizeof(want), 3);
+	assert_int_equal(rig_write(r, want, sizeof(want), 0, 0), 0);
+	do {
+		until_hedging(r);
+		before = path(r);
+		for (int i = 0; i < PARTS; i++)
+			memset(buf[i], 0xee, LEN);
+		/* The new spare queue is connected while the first half is on its way. */
+		rig_fault(r, "on=read nth=1 do=drop; on=read nth=2 do=delay:100; "
+			     "on=read nth=3 do=delay:50");
+		op_ = RIG_SUBMIT(r, nof_readv(r->chan, iov, PARTS, 0, 0, rig_done, op));
+		RIG_UNTIL(r, rig_stat(r, "faults_fired") == 1);
+		assert_string_equal(rig_control(r, "mdts 1"), "ok");
+		rig_control(r, "drop io");
+		if (rig_finish(op_))
+			fail_msg("%s", op_->detail);
+		for (int i = 0; i < PARTS; i++)
+			assert_memory_equal(buf[i], want + i * LEN, LEN);
+		RIG_UNTIL(r, !path(r).inflight);
+		rig_control(r, "clear");
+		assert_string_equal(rig_control(r, "mdts 8"), "ok");
+		rig_control(r, "drop io");
+	} while (path(r).hedge_wins == before.hedge_wins);
+	until_hedging(r);
+	for (int i = 0; i < PARTS; i++)
+		free(buf[i]);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 /* The target grants one queue: no hedging, and nothing else is amiss. */
 static void t_one_queue(struct rig *r)
 {
@@ -394,6 +441,7 @@ static const struct rig_test tests[] = {
 	{ "loser_dies", t_loser_dies },
 	{ "both_die", t_both_die },
 	{ "second_fails", t_second_fails },
+	{ "cut_again", t_cut_again },
 	{ "close", t_close },
 	{ "close_in_callback", t_close_in_callback },
 	{ "close_shared", t_close_shared },
