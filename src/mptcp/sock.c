@@ -514,6 +514,29 @@ int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts,
 			    "may repeat or lose data in such a case", now.reason);
 }
 
+bool nofi_sock_is_bare(int fd)
+{
+	struct {
+		struct nofi_subflow_data head;
+		struct nofi_tcp_info item[NOFI_SUBFLOWS_MAX];
+	} tcp;
+	socklen_t len = sizeof(tcp);
+	unsigned i, n;
+
+	memset(&tcp, 0, sizeof(tcp));
+	tcp.head.size_subflow_data = sizeof(tcp.head);
+	tcp.head.size_user = sizeof(tcp.item[0]);
+	if (getsockopt(fd, NOFI_SOL_MPTCP, NOFI_MPTCP_TCPINFO, &tcp, &len))
+		return false;
+	n = tcp.head.num_subflows;
+	if (n > NOFI_SUBFLOWS_MAX)
+		return false;
+	/* The first one stays in the list when it is closed. */
+	for (i = 0; i < n && tcp.item[i].state == TCP_CLOSE; i++)
+		;
+	return i == n;
+}
+
 void nofi_sock_abort(int fd)
 {
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };

@@ -88,6 +88,12 @@ int nofi_sock_recheck(int fd, const struct nofi_sock_opts *opts,
 int nofi_sock_look(int fd, struct nofi_sock_proto *proto);
 
 /*
+ * Is it an MPTCP connection that has lost its last subflow? The kernel reports no error then,
+ * but waits for another one, which does not come by itself, for net.mptcp.close_timeout (60 s).
+ */
+bool nofi_sock_is_bare(int fd);
+
+/*
  * Plain TCP to opts->peer was answered; how is fd, an MPTCP socket that tries the same? True:
  * its SYNs were not answered, which is remembered and said in *proto. False: it is connected.
  */

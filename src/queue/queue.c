@@ -29,6 +29,8 @@ enum {
  */
 #define RIVAL_NS   1200000000ull
 #define REQUIRE_NS 2500000000ull
+/* A path manager may be about to make a new subflow, in place of the last that went. */
+#define BARE_NS    1000000000ull
 enum { NOTES_MAX = 20 };		/* log lines of one connection that its target causes */
 
 enum queue_state { QUEUE_NEW, QUEUE_CONNECTING, QUEUE_ICREQ, QUEUE_READY, QUEUE_DEAD };
@@ -57,6 +59,7 @@ struct nofi_queue {
 	struct nofi_rival *rival;	/* while connecting: plain TCP beside MPTCP, else NULL */
 	uint64_t connect_deadline;	/* ns: of the connection and its ICResp */
 	uint64_t started;		/* ns: when connect was called */
+	uint64_t bare_since;		/* ns: seen without any subflow since, 0 = has some */
 	bool is_raced;			/* the rival had its start, or there will be none */
 	bool is_alive;			/* mptcp=require: plain TCP was answered, MPTCP not yet */
 	char peer[80];			/* "127.0.0.1:4420", for sentences */
@@ -737,11 +740,24 @@ int nofi_queue_start(struct nofi_queue *q, struct nofi_err *err)
 void nofi_queue_recheck(struct nofi_queue *q)
 {
 	struct nofi_err why;
+	uint64_t now;
 
 	if (q->state != QUEUE_READY || !q->proto.is_mptcp || q->pending.code)
 		return;
-	if (nofi_sock_recheck(q->sock.fd, &q->opts.sock, &q->proto, &why) < 0)
+	if (nofi_sock_recheck(q->sock.fd, &q->opts.sock, &q->proto, &why) < 0) {
 		end_of(q, why.code, why.text);
+		return;
+	}
+	if (!nofi_sock_is_bare(q->sock.fd)) {
+		q->bare_since = 0;
+		return;
+	}
+	now = nofi_loop_now(q->loop);
+	if (!q->bare_since)
+		q->bare_since = now;
+	else if (now - q->bare_since >= BARE_NS)
+		end_of(q, -ECONNRESET, "no subflow is left: the target was restarted, or a "
+		       "firewall on the way has reset the last one");
 }
 
 void nofi_queue_kill(struct nofi_queue *q, const struct nofi_err *why)

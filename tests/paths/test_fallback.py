@@ -254,6 +254,31 @@ def stripped_in_mid_connection_to_the_host(engine):
     in_flight(engine, lambda: filtered("host", "", STRIP), "middlebox", "option 30")
 
 
+@test
+def the_only_subflow_reset_in_mid_connection():
+    """The kernel tells no error then; it is noticed long before a command times out."""
+    with Target():
+        p = subprocess.Popen(
+            perf_command(uri("mptcp=require&ctrl_loss_tmo=60&reconnect_delay=0.1&"
+                             "keep_alive_tmo=1&io_timeout=60"), "--runtime=600"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            until(lambda: net.subflows() == 3 or p.poll() is not None)
+            net.nft("target", "table inet box {\n chain c {\n  type filter hook input priority 0;\n"
+                    "  tcp dport 4420 tcp flags & syn != syn reject with tcp reset\n }\n}\n")
+            until(lambda: net.subflows() < 3 or p.poll() is not None)
+            free("target")
+            until(lambda: net.subflows() == 3 or p.poll() is not None)
+            p.send_signal(signal.SIGINT)
+            out, err = p.communicate(timeout=DEADLINE)
+        finally:
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+        eq(p.returncode, 0, err.decode())
+        is_mptcp(checked(json.loads(out)))
+
+
 def altered(side, engine):
     """One byte of one packet, as a helpful NAT does. MPTCP's checksum finds it, but with one
     subflow the kernel hands the data up all the same: it is NVMe's digests that keep it out."""
