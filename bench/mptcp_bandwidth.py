@@ -37,7 +37,7 @@ def announce_all(net):
 
 
 def compare(args, name, title, net, target, workloads, queues, depth, cases, progress, keys=None,
-            ramp=1.0):
+            ramp=1.0, rounds=None):
     """One row of the results for each workload."""
     rows = []
     for bs, rw, limit in workloads:
@@ -50,7 +50,7 @@ def compare(args, name, title, net, target, workloads, queues, depth, cases, pro
                         None if mptcp == "off" else net.paths)
             return run
 
-        runs = lib.in_turns(args.rounds, {case: (lambda rnd, case=case: one(case))
+        runs = lib.in_turns(rounds or args.rounds, {case: (lambda rnd, case=case: one(case))
                                           for case in cases}, progress, f"{name} {bs} {rw}")
         base, *others = cases
         row = {"row": name, "title": title, "workload": f"{bs} {rw}", "unit": "Mbit/s",
@@ -91,7 +91,7 @@ def long_and_lossy(args, progress):
                     args, "long-lossy", f"four links of 100 Mbit/s, 5 ms, 0.5 % loss, {control}",
                     net, target, [("128k", "randread", 3.0)] if args.quick else
                     [("128k", "randread", 3.0), ("128k", "randwrite", 3.0)], 1, 64, cases,
-                    progress, keys={"congestion": control}, ramp=2.0)
+                    progress, keys={"congestion": control}, ramp=2.0, rounds=lib.few(args))
                 for row in rows[-2:]:
                     row["workload"] += f", {control}" if control not in row["workload"] else ""
     return rows

@@ -49,6 +49,15 @@ again, commands are repeated, and a target that is merely slow is taken for dead
 NVMe: {resets} in {runs} runs."""
 
 
+LOSS = """Two links of 1 Gbit/s that lose 1 % of the packets in each direction; small reads at little depth.
+MPTCP waits for the missing packet like TCP, and then for the one that is in order, so it is the worse
+choice here. What helps: two TCP queues on different links (`mptcp=off&queue_paths=…`), reads that are
+late sent once more by the other (`hedge=auto`), and a floor of the retransmission timer of 5 ms at
+both ends (`rto_min=0.005` at the host; `ip route change … rto_min 5ms`, or the sysctl
+`net.ipv4.tcp_rto_min_us`, at the target, which is the sender of reads). At depth 1 there is one queue
+in use, and the other serves the hedge."""
+
+
 def ratio_text(value):
     return f"{value['median']:.2f} ({value['low']:.2f}–{value['high']:.2f})"
 
@@ -146,7 +155,7 @@ def write_cut(rows, folder, out):
 
 def write_loss(rows, folder, out):
     """Rows of bench/mptcp-loss.py: what it says of itself, and its numbers."""
-    print((rows[0].get("text") or "Both links lose 1 % of the packets in each direction.") + "\n",
+    print(LOSS + "\n",
           file=out)
     image = "mptcp-loss.svg"
     svgplot.bars(os.path.join(folder, image), TITLES["loss"], "IOPS, logarithmic", [

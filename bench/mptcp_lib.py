@@ -182,6 +182,11 @@ def require(run, protocol, subflows=None):
                          "not made in time")
 
 
+def few(args):
+    """Rounds of what is slow, or has many cases."""
+    return min(args.rounds, 3)
+
+
 def in_turns(rounds, cases, progress, what):
     """{name: [run, …]} of cases {name: function(round)}."""
     runs = {name: [] for name in cases}

@@ -11,7 +11,7 @@ import mptcp_lib as lib
 
 BOTH = "10.80.1.1-10.80.1.2,10.80.2.1-10.80.2.2"
 TCP, MPTCP = "TCP, one link", "MPTCP"
-DOCUMENTED = "TCP, hedged by the other link"
+DOCUMENTED = "TCP, 2 queues, hedged, RTO floor 5 ms"
 
 # name: (queues, URI keys, {side: (floor of the retransmission timer in ms, congestion control)})
 HOST_5 = {"host": (5, "cubic")}
@@ -20,7 +20,12 @@ BBR = {"host": (None, "bbr"), "target": (None, "bbr")}
 CASES = {
     TCP: (1, {"mptcp": "off"}, {}),
     MPTCP: (1, {"mptcp": "require"}, {}),
-    DOCUMENTED: (1, {"mptcp": "off", "hedge": "auto", "queue_paths": BOTH, "nr_io_queues": 2}, {}),
+    DOCUMENTED: (2, {"mptcp": "off", "hedge": "auto", "queue_paths": BOTH, "nr_io_queues": 2},
+                 ENDS_5),
+    "TCP, 2 queues, hedged": (2, {"mptcp": "off", "hedge": "auto", "queue_paths": BOTH,
+                                  "nr_io_queues": 2}, {}),
+    "TCP, 1 queue, hedged by the other link": (
+        1, {"mptcp": "off", "hedge": "auto", "queue_paths": BOTH, "nr_io_queues": 2}, {}),
     "MPTCP, hedged": (1, {"mptcp": "require", "hedge": "auto", "queue_paths": BOTH,
                           "nr_io_queues": 2}, {}),
     "TCP, 4 queues on both links": (4, {"mptcp": "off", "queue_paths": BOTH}, {}),
@@ -56,7 +61,7 @@ def depth_row(args, net, targets, depth, progress):
         port, target = targets[control]
         keys = {"nr_io_queues": queues, "congestion": control, **keys}
         load = ["--rw=randread", "--bs=4k", f"--iodepth={depth // queues}", f"--queues={queues}",
-                f"--runtime={args.runtime:g}", f"--ramp-time={0.2 if args.quick else 0.3}"]
+                f"--runtime={args.runtime / 2:g}", f"--ramp-time={0.2 if args.quick else 0.3}"]
         run = lib.perf(net, args.build, target, load, [lib.uri(net, 1, port, **keys)])
         lib.require(run, "tcp" if keys["mptcp"] == "off" else "mptcp")
         return run
@@ -64,7 +69,7 @@ def depth_row(args, net, targets, depth, progress):
     names = QUICK if args.quick else [
         case for case, (_, _, settings) in CASES.items()
         if settings.get("target", (None, lib.CONGESTION))[1] in targets]
-    runs = lib.in_turns(args.rounds, {case: (lambda rnd, case=case: one(case)) for case in names},
+    runs = lib.in_turns(lib.few(args), {case: (lambda rnd, case=case: one(case)) for case in names},
                         progress, f"loss depth {depth}")
     row = {"row": "loss", "title": "two links of 1 Gbit/s that lose 1 % of the packets",
            "workload": f"4k randread, depth {depth}", "unit": "IOPS", "key": "iops", "base": TCP,
