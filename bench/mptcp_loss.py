@@ -14,6 +14,7 @@ TCP, MPTCP = "TCP, one link", "MPTCP"
 DOCUMENTED = "TCP, 2 queues, hedged, RTO floor 5 ms"
 
 # name: (queues, URI keys, {side: (floor of the retransmission timer in ms, congestion control)})
+# By route: the sysctl is copied to a connection by its listening socket, when that was made.
 HOST_5 = {"host": (5, "cubic")}
 ENDS_5 = {"host": (5, "cubic"), "target": (5, "cubic")}
 BBR = {"host": (None, "bbr"), "target": (None, "bbr")}
@@ -26,6 +27,11 @@ CASES = {
                                   "nr_io_queues": 2}, {}),
     "TCP, 1 queue, hedged by the other link": (
         1, {"mptcp": "off", "hedge": "auto", "queue_paths": BOTH, "nr_io_queues": 2}, {}),
+    "TCP, hedged, RTO floor 5 ms at both ends": (1, {"mptcp": "off", "hedge": "auto",
+                                                     "queue_paths": BOTH, "nr_io_queues": 2},
+                                                 ENDS_5),
+    "TCP, 2 queues on both links, hedged": (2, {"mptcp": "off", "hedge": "auto",
+                                                "queue_paths": BOTH, "nr_io_queues": 4}, {}),
     "MPTCP, hedged": (1, {"mptcp": "require", "hedge": "auto", "queue_paths": BOTH,
                           "nr_io_queues": 2}, {}),
     "TCP, 4 queues on both links": (4, {"mptcp": "off", "queue_paths": BOTH}, {}),
