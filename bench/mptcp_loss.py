@@ -30,8 +30,6 @@ CASES = {
     "TCP, hedged, RTO floor 5 ms at both ends": (1, {"mptcp": "off", "hedge": "auto",
                                                      "queue_paths": BOTH, "nr_io_queues": 2},
                                                  ENDS_5),
-    "TCP, 2 queues on both links, hedged": (2, {"mptcp": "off", "hedge": "auto",
-                                                "queue_paths": BOTH, "nr_io_queues": 4}, {}),
     "MPTCP, hedged": (1, {"mptcp": "require", "hedge": "auto", "queue_paths": BOTH,
                           "nr_io_queues": 2}, {}),
     "TCP, 4 queues on both links": (4, {"mptcp": "off", "queue_paths": BOTH}, {}),
