@@ -128,9 +128,10 @@ static int take_link(const struct nlmsghdr *msg, void *arg)
 /* Virtual ones may have none, or one that means little. */
 static uint32_t speed_of(const char *dev)
 {
-	struct {
+	union {
 		struct ethtool_link_settings s;
-		uint32_t masks[3 * 127];	/* as many as the largest answer has */
+		/* behind it masks, as many as the largest answer has */
+		uint8_t room[sizeof(struct ethtool_link_settings) + 3 * 127 * sizeof(uint32_t)];
 	} link = { .s.cmd = ETHTOOL_GLINKSETTINGS };
 	struct ifreq ifr = { .ifr_data = (void *)&link };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
