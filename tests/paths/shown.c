@@ -82,13 +82,18 @@ static void obey(const char *line)
 int main(int argc, char **argv)
 {
 	struct nof_ns *ns;
+	struct nof_loop_opts lo;
 	struct nof_opts opts;
 	char line[64];
 
 	if (argc != 2)
 		return 2;
 	nof_opts_init(&opts);
-	if (nof_loop_new(NULL, &loop) < 0 || nof_uri_parse(argv[1], &opts) < 0 ||
+	nof_loop_opts_init(&lo);
+	if (nof_uri_parse(argv[1], &opts) < 0)
+		fail("uri");
+	lo.engine = opts.engine;
+	if (nof_loop_new(&lo, &loop) < 0 ||
 	    nof_ctrl_new(loop, &opts, on_event, NULL, &ctrl) < 0 ||
 	    nof_ctrl_connect_sync(ctrl) < 0 || nof_ns_open_sync(ctrl, NULL, &ns) < 0 ||
 	    nof_chan_open_sync(ns, loop, &chan) < 0)

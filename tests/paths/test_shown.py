@@ -16,11 +16,11 @@ from pathtest import DEADLINE, ENGINES, NQN, Target, case, eq, run_cases, tool, 
 class Shown:
     """tests/paths/shown.c in the host's namespace. A keep alive is all that an idle one sends."""
 
-    def __init__(self, net, keys, v6=False):
+    def __init__(self, net, keys, v6=False, prefix=()):
         host = f"[{net.addr('target', 1, True)}]" if v6 else net.addr("target", 1)
         self.events = []
         self.proc = subprocess.Popen(
-            net.host([os.environ["NOF_SHOWN"], f"nvme+tcp://{host}:4420/{NQN}?{keys}"]),
+            net.host([*prefix, os.environ["NOF_SHOWN"], f"nvme+tcp://{host}:4420/{NQN}?{keys}"]),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def __enter__(self):
@@ -201,6 +201,34 @@ def events_of_subflows(engine):
                     s.heard(f"subflow {qid} ", second, "came", "backup")
                 eq([f["state"] for q in s.show()[:-1] for f in q["subflows"]],
                    ["active", "backup"] * 2)
+        finally:
+            target.end()
+
+
+@case
+def events_by_the_path_manager():
+    """Without keep alive nothing but that looks."""
+    with Net(endpoints=None) as net:
+        target = Target(net)
+        second = net.addr("host", 2)
+        try:
+            with Shown(net, f"mptcp=require&keep_alive_tmo=0&mptcp_paths=auto") as s:
+                for qid in "0", "1":
+                    s.heard(f"subflow {qid} ", second, "came")
+                eq({q["note"] for q in s.show()}, {""})
+        finally:
+            target.end()
+
+
+@case
+def paths_that_may_not_be_made_are_noted():
+    with Net(endpoints=None) as net:
+        target = Target(net)
+        try:
+            with Shown(net, f"mptcp=require&mptcp_paths={net.addr('host', 2)}",
+                       prefix=("setpriv", "--bounding-set=-net_admin")) as s:
+                for q in s.show():
+                    eq("CAP_NET_ADMIN" in q["note"], True, q["note"])
         finally:
             target.end()
 
