@@ -50,12 +50,12 @@ NVMe: {resets} in {runs} runs."""
 
 
 LOSS = """Two links of 1 Gbit/s that lose 1 % of the packets in each direction; small reads at little depth.
-MPTCP waits for the missing packet like TCP, and then for the one that is in order, so it is the worse
-choice here. What helps: two TCP queues on different links (`mptcp=off&queue_paths=…`), reads that are
-late sent once more by the other (`hedge=auto`), and a floor of the retransmission timer of 5 ms at
-both ends (`rto_min=0.005` at the host; `ip route change … rto_min 5ms`, or the sysctl
-`net.ipv4.tcp_rto_min_us`, at the target, which is the sender of reads). At depth 1 there is one queue
-in use, and the other serves the hedge."""
+MPTCP delivers in order over both links, so a packet lost on either holds up all behind it, often for
+a retransmission timer of 200 ms: the worse choice here. What helps: two TCP queues on different links
+(`mptcp=off&queue_paths=…`), reads that are late sent once more over the other (`hedge=auto`), and a
+floor of 5 ms for the timer at both ends: `rto_min=0.005` at the host, and at the target, which is the
+sender of reads, `ip route change … rto_min 5ms` or, before it is started, the sysctl
+`net.ipv4.tcp_rto_min_us=5000`. At depth 1 one queue is in use and the other serves the hedge."""
 
 
 def ratio_text(value):
@@ -187,8 +187,9 @@ def write(args, doc, folder):
               f"{doc['kernel']}, {args.note}.\nHost (`nvmf-perf`) and target (`nvmf-target`, a "
               "null namespace unless I/O is verified) are in network\nnamespaces of their own on "
               "that machine, joined by links that are shaped with tbf (20 ms of queue).\n"
-              f"{doc['rounds']} round{'s' * (doc['rounds'] != 1)} in which all cases take turns, {doc['runtime_s']:g} s each "
-              "after the connections have settled. Numbers are\nmedians with the lowest and highest "
+              f"{doc['rounds']} round{'s' * (doc['rounds'] != 1)} (3 of what is slow or has many cases) in which all cases take "
+              f"turns, {doc['runtime_s']:g} s each\n(1 s under loss) after the connections have "
+              "settled. Numbers are\nmedians with the lowest and highest "
               "in parentheses, ratios are medians of those within a round.\nCongestion control is "
               "cubic, Linux's default, on all subflows at both ends, unless said otherwise.\n"
               "CPU is that of the two processes, their system calls included. Again on your "
