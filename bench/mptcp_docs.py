@@ -101,6 +101,13 @@ def write_bandwidth(rows, name, folder, out):
     print(file=out)
 
 
+def trouble(line):
+    """When the first two intervals without a completion begin; the longest may come later."""
+    ios = line["ios"]
+    first = next((i for i in range(len(ios) - 1) if ios[i] == ios[i + 1] == 0), None)
+    return line["stall_at"] if first is None else first * line["interval"]
+
+
 def plot_cut(rows, folder):
     names = []
     for key, what, image in (("stall_ms", "Longest time without a completion, ms",
@@ -117,14 +124,14 @@ def plot_cut(rows, folder):
                  mptcp_cut.TCP):
         line = first["cases"].get(case, {}).get("timeline")
         if line:
-            zero = line["stall_at"]
+            zero = trouble(line)
             strips.append(svgplot.Strip(case.replace("MPTCP, ", "").replace("TCP, ", "TCP: "), [
                 ((i * line["interval"] - zero) * 1000, count)
                 for i, count in enumerate(line["ios"])],
                 f"stall {first['cases'][case]['stall_ms']['median']:.0f} ms"))
     image = "mptcp-cut-timeline.svg"
     svgplot.strips(os.path.join(folder, image),
-                   f"Completions in each 5 ms: {first['workload']} at 0", "ms", (-150, 850), strips)
+                   f"Completions in each 5 ms: {first['workload']} at about 0", "ms", (-150, 1150), strips)
     return [("Completions over time", image)] + names
 
 

@@ -13,7 +13,8 @@ Bar = namedtuple("Bar", "name value low high")          # low and high: the spre
 Group = namedtuple("Group", "name bars")
 Strip = namedtuple("Strip", "name points note")         # points: (x, y), by x, equally spaced
 
-COLOURS = ("#8a94a6", "#1f6fb4", "#d9822b", "#3a9455", "#9b59b6", "#b5483a")
+COLOURS = ("#8a94a6", "#1f6fb4", "#d9822b", "#3a9455", "#9b59b6", "#b5483a", "#5f6b7a",
+           "#c9a227", "#2f8f8f", "#7a5230", "#d46a9f", "#4b5fbf", "#94a83a", "#333333")
 WIDTH = 780
 FONT = "font-family=\"sans-serif\" font-size=\"12\" fill=\"#222\""
 
@@ -75,10 +76,10 @@ def bars(path, title, unit, groups, is_log=False, mark=None):
     tops = [max(bar.high, bar.value) for group in groups for bar in group.bars]
     low = min([v for v in values if v > 0] or [1])
     place, ticks = _scale(low, max(tops + [mark[0] if mark else 0] + [1e-9]), is_log)
-    left, right, row, gap, top = 250, WIDTH - 70, 17, 12, 50
+    left, right, row, gap, top = 270, WIDTH - 70, 17, 12, 50
     names = list(dict.fromkeys(bar.name for group in groups for bar in group.bars))
     colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-    height = top + sum(len(group.bars) * row + gap for group in groups) + 34
+    height = top + sum((len(group.bars) + 1) * row + gap for group in groups) + 34
     parts = []
 
     def at(value):
@@ -90,7 +91,8 @@ def bars(path, title, unit, groups, is_log=False, mark=None):
         parts.append(_text(at(tick), height - 14, number(tick), "middle"))
     y = top
     for group in groups:
-        parts.append(_text(12, y + row * len(group.bars) / 2 + 4, group.name))
+        parts.append(_text(12, y + row - 5, group.name, more="font-weight=\"bold\""))
+        y += row
         for bar in group.bars:
             parts.append(_text(left - 6, y + row - 5, bar.name, "end", "font-size=\"11\""))
             parts.append(_rect(left, y + 2, max(at(bar.value) - left, 0.5), row - 4,
