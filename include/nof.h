@@ -428,7 +428,8 @@ enum nof_event_type {
 	NOF_EVENT_RESERVATION,	/* the reservation log has an entry for .nsid */
 	NOF_EVENT_OTHER,	/* .aen_type, .aen_info, .log_page as the controller sent them */
 	/*
-	 * Of the queues on the controller's own loop: when mptcp_paths hears of something, and
+	 * Of the queues on the controller's own loop: where this program may hear of
+	 * the kernel's path manager (CAP_NET_ADMIN), or mptcp_paths has done something, and
 	 * else with each keep alive, half of keep_alive_tmo apart (never without keep alive).
 	 */
 	NOF_EVENT_SUBFLOW,	/* a subflow of queue .qid came, went, or is active, a backup or

@@ -229,6 +229,7 @@ void nof_ctrl_free(struct nof_ctrl *ctrl)
 	nofi_timer_disarm(loop, &ctrl->fsm_timer);
 	nofi_recover_teardown(ctrl, true);
 	nofi_pathman_stop(ctrl);
+	nofi_transport_events_stop(ctrl);
 	nofi_news_tell(ctrl, NOFI_NEWS_GONE, &ctrl->err);
 	while (deliver(ctrl))
 		;

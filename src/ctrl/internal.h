@@ -188,7 +188,8 @@ struct nof_ctrl {
 	const char *poll_what;		/* "become ready" */
 	uint8_t *page;			/* NOFI_PAGE bytes for steps */
 
-	/* transport.c, transport_watch.c */
+	/* transport.c, transport_watch.c, transport_events.c */
+	struct nofi_transport_events *transport_events;	/* NULL: not begun */
 	struct nofi_seen *seen;		/* of each queue, what was told of it last */
 	char paths_note[200];		/* why the path manager does not do what it is asked, a
 					   sentence for nof_transport; else "". Written before LIVE
@@ -439,6 +440,12 @@ void nofi_pathman_steer(const struct nof_ctrl *ctrl, struct nofi_queue_opts *o);
 /* transport_watch.c: looks at the connections and tells what changed. Loop's thread. */
 void nofi_transport_changed(struct nof_ctrl *ctrl);
 void nofi_transport_forget(struct nof_ctrl *ctrl);
+/* Whether a connection that was looked at has it. */
+bool nofi_transport_has_token(const struct nof_ctrl *ctrl, uint32_t token);
+
+/* transport_events.c: hears of changes from the kernel, where that is permitted. */
+void nofi_transport_events_start(struct nof_ctrl *ctrl);
+void nofi_transport_events_stop(struct nof_ctrl *ctrl);
 
 /* keepalive.c, events.c */
 void nofi_ka_start(struct nof_ctrl *ctrl);

@@ -295,6 +295,9 @@ static void connect_done(void *arg, const struct nofi_cpl *cpl)
 		nofi_queue_set_grace(ioq->q, grace_ns(opts), ioq_late);
 		ioq->state = IOQ_READY;
 		nofi_pathman_ioq_ready(ioq);
+		/* From here on its token is known. */
+		if (ioq->loop == ioq->ctrl->loop)
+			nofi_transport_changed(ioq->ctrl);
 		nofi_log(ioq->loop, NOF_LOG_DEBUG, "I/O queue %u is ready", ioq->qid);
 		tell(ioq);
 		return;

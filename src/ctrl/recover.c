@@ -304,6 +304,7 @@ void nofi_ctrl_live(struct nof_ctrl *ctrl)
 	nofi_ctrl_event(ctrl, NOFI_FSM_UP, NULL);
 	nofi_pathman_live(ctrl);
 	nofi_events_relisted(ctrl);
+	nofi_transport_events_start(ctrl);
 	nofi_transport_changed(ctrl);
 }
 
@@ -327,8 +328,10 @@ void nofi_recover_teardown(struct nof_ctrl *ctrl, bool everywhere)
 	nofi_ka_stop(ctrl);
 	nofi_aer_stop(ctrl);
 	nofi_abort_stop(ctrl);
-	if (nofi_ctrl_is_over(ctrl))
+	if (nofi_ctrl_is_over(ctrl)) {
 		nofi_pathman_stop(ctrl);
+		nofi_transport_events_stop(ctrl);
+	}
 	ctrl->admin = NULL;
 	if (admin) {
 		nofi_queue_kill(admin, &why);

@@ -2,9 +2,9 @@
 /*
  * News about connections: subflows that came, went or changed their state, fallback to TCP.
  *
- * The kernel tells them to those who may listen (pathman.c then calls
- * nofi_transport_changed()). For all others each keep alive looks: it wakes the loop anyway,
- * so that an idle machine is woken for nothing else. Looked at are the queues on the
+ * The kernel tells them to those who may listen (transport_events.c, pathman.c). For all
+ * others each keep alive looks: it wakes the loop anyway, so that an idle machine is woken for
+ * nothing else. Looked at are the queues on the
  * controller's own loop, and only when somebody wants events.
  */
 #include <stdlib.h>
@@ -127,6 +127,15 @@ void nofi_transport_changed(struct nof_ctrl *ctrl)
 		}
 		s->t = t;
 	}
+}
+
+bool nofi_transport_has_token(const struct nof_ctrl *ctrl, uint32_t token)
+{
+	const struct nofi_seen *s;
+
+	for (s = ctrl->seen; s && s->t.token != token; s = s->next)
+		;
+	return s;
 }
 
 void nofi_transport_forget(struct nof_ctrl *ctrl)

@@ -25,6 +25,7 @@ static uint64_t now_ms(void)
 
 int nofi_nl_open(struct nofi_nl *nl, int protocol, struct nofi_err *err)
 {
+	const struct sockaddr_nl any = { .nl_family = AF_NETLINK };
 	const int one = 1;
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 
@@ -35,6 +36,13 @@ int nofi_nl_open(struct nofi_nl *nl, int protocol, struct nofi_err *err)
 	/* Refusals with a sentence, and without a copy of the request. Linux 4.12 has both. */
 	(void)setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof(one));
 	(void)setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
+	/* One without a port of its own hears no news of a group, though it can join. */
+	if (bind(fd, (const struct sockaddr *)&any, sizeof(any)) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return nofi_err_set(err, r, "cannot bind a netlink socket: %s", strerror(-r));
+	}
 	nl->fd = fd;
 	nl->seq = 0;
 	nl->message[0] = '\0';

@@ -182,13 +182,18 @@ def a_traffic_class_that_mptcp_lacks_is_noted():
             target.end()
 
 
-@case(engine=ENGINES)
-def events_of_subflows(engine):
+@case(how=[f"{engine} {by}" for engine in ENGINES for by in ("kernel", "keep alive")])
+def events_of_subflows(how):
+    """By the kernel's own events, and where they may not be heard, with keep alives."""
     with Net(endpoints="subflow") as net:
         target = Target(net)
         second = net.addr("host", 2)
         try:
-            with Shown(net, f"mptcp=require&keep_alive_tmo=0.3&engine={engine}") as s:
+            engine, by = how.split(" ", 1)
+            kato, prefix = (0, ()) if by == "kernel" else \
+                           (0.3, ("setpriv", "--bounding-set=-net_admin"))
+            with Shown(net, f"mptcp=require&keep_alive_tmo={kato}&engine={engine}",
+                       prefix=prefix) as s:
                 s.wait_for(2)
                 for qid in "0", "1":
                     s.heard(f"subflow {qid} ", second, "came", "active")
@@ -216,6 +221,13 @@ def events_by_the_path_manager():
                 for qid in "0", "1":
                     s.heard(f"subflow {qid} ", second, "came")
                 eq({q["note"] for q in s.show()}, {""})
+                net.down(2)         # no traffic tells of it, rtnetlink does
+                for qid in "0", "1":
+                    s.heard(f"subflow {qid} ", second, "went")
+                s.events.clear()
+                net.up(2)
+                for qid in "0", "1":
+                    s.heard(f"subflow {qid} ", second, "came")
         finally:
             target.end()
 
