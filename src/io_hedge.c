@@ -123,6 +123,7 @@ void nofi_hedge_ask(struct nofi_cpath *cp)
 	struct nof_chan *chan = cp->chan;
 	int32_t us = nofi_ctrl_opts(cp->path->ctrl)->hedge_us;
 	struct nofi_err err;
+	int r;
 
 	if (us < 0)
 		return;
@@ -132,16 +133,17 @@ void nofi_hedge_ask(struct nofi_cpath *cp)
 		return;
 	cp->spare.ready = spare_ready;
 	cp->spare.dead = spare_dead;
-	if (nofi_ctrl_queue_get(cp->path->ctrl, chan->loop, &cp->spare, &err) < 0) {
+	cp->spare.other_than = cp->user.ioq;
+	r = nofi_ctrl_queue_get(cp->path->ctrl, chan->loop, &cp->spare, &err);
+	if (r == -ENOSPC)
+		nofi_log(chan->loop, NOF_LOG_WARN, "hedge: the controller has no second queue for "
+			 "this channel, so no read is hedged; raise nr_io_queues, or the target's "
+			 "limit");
+	else if (r < 0)
 		nofi_log(chan->loop, NOF_LOG_WARN, "hedge: no second queue, no hedged reads in "
 			 "this association: %s", err.text);
-		return;
-	}
-	if (cp->spare.ioq != cp->user.ioq && cp->spare.ioq->generation == cp->user.ioq->generation)
-		return;
-	nofi_log(chan->loop, NOF_LOG_WARN, "hedge: the controller has no second queue for this "
-		 "channel, so no read is hedged; raise nr_io_queues, or the target's limit");
-	nofi_hedge_put(cp);
+	else if (cp->spare.ioq->generation != cp->user.ioq->generation)
+		nofi_hedge_put(cp);	/* of the next association, in which it asks again */
 }
 
 static bool is_spare(const struct nofi_piece *p)

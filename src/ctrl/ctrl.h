@@ -39,6 +39,8 @@ typedef void nofi_ioq_fn(struct nofi_ioq_user *u, const struct nofi_err *err);
 struct nofi_ioq_user {
 	nofi_ioq_fn *ready;		/* set by the caller before get */
 	nofi_ioq_fn *dead;		/* set by the caller before get */
+	const struct nofi_ioq *other_than;	/* set by the caller before get: never this one,
+						   which is only compared; NULL: any */
 	struct nofi_ioq *ioq;		/* NULL: no queue is held */
 	struct nofi_ioq_user *next;	/* private: users of the same queue */
 	uint8_t told;			/* private: enum ioq_told */
@@ -97,7 +99,7 @@ struct nofi_ioq {
  * An I/O queue for a channel on loop: a connection of its own while the controller
  * has granted queues left, else a share of the least loaded one on that loop.
  * Call on loop's thread. −ENOTCONN: the controller is not live; −ENOSPC: all
- * queues live on other loops; −ENOMEM.
+ * (other) queues live on other loops; −ENOMEM.
  */
 int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nofi_ioq_user *u,
 			struct nofi_err *err);

@@ -508,13 +508,15 @@ static uint16_t free_qid(const struct nof_ctrl *ctrl)
 	return 0;
 }
 
-static struct nofi_ioq *least_loaded(const struct nof_ctrl *ctrl, const struct nof_loop *loop)
+static struct nofi_ioq *least_loaded(const struct nof_ctrl *ctrl, const struct nof_loop *loop,
+				     const struct nofi_ioq *other_than)
 {
 	struct nofi_ioq *ioq, *best = NULL;
 
 	for (ioq = ctrl->ioqs; ioq; ioq = ioq->next)
-		if (ioq->loop == loop && ioq->state < IOQ_LEAVING && !ioq->is_kill_posted &&
-		    ioq->generation == ctrl->generation && (!best || ioq->nusers < best->nusers))
+		if (ioq->loop == loop && ioq != other_than && ioq->state < IOQ_LEAVING &&
+		    !ioq->is_kill_posted && ioq->generation == ctrl->generation &&
+		    (!best || ioq->nusers < best->nusers))
 			best = ioq;
 	return best;
 }
@@ -543,7 +545,7 @@ int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nof
 	}
 	fresh->qid = free_qid(ctrl);
 	if (!fresh->qid) {
-		ioq = least_loaded(ctrl, loop);
+		ioq = least_loaded(ctrl, loop, u->other_than);
 		if (!ioq) {
 			r = nofi_err_set(
 				err, -ENOSPC,

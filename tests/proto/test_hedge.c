@@ -366,6 +366,36 @@ static void t_cut_again(struct rig *r)
 	assert_int_equal(rig_disconnect(r), 0);
 }
 
+/* Several channels share two queues, one of which has more of them: each has its second. */
+static void t_crowded(struct rig *r)
+{
+	struct nof_chan *chan[3];
+	struct rig_op *ops[3];
+
+	rig_target(r, "--queues=2", NULL);
+	assert_int_equal(rig_connect(r, OPTS), 0);
+	assert_int_equal(rig_open_ns(r, NULL), 0);
+	for (int i = 0; i < 3; i++)
+		ops[i] = RIG_SUBMIT(r, nof_chan_open(r->ns, r->loop, &chan[i], rig_done, op));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(rig_finish(ops[i]), 0);
+	for (int i = 0; i < 3; i++) {
+		uint64_t wins = path(r).hedge_wins;
+		char buf[512], fault[64];
+
+		r->chan = chan[i];
+		snprintf(fault, sizeof(fault), "on=read qid=%u do=delay:30",
+			 nof_chan_get_qid(r->chan));
+		rig_fault(r, fault);
+		RIG_UNTIL(r, rig_read(r, buf, sizeof(buf), 0, 0) == 0 && path(r).hedge_wins > wins);
+		rig_control(r, "clear");
+		RIG_UNTIL(r, !path(r).inflight);
+	}
+	nof_chan_close(chan[0]);
+	nof_chan_close(chan[1]);
+	assert_int_equal(rig_disconnect(r), 0);
+}
+
 /* The target grants one queue: no hedging, and nothing else is amiss. */
 static void t_one_queue(struct rig *r)
 {
@@ -446,6 +476,7 @@ static const struct rig_test tests[] = {
 	{ "close_in_callback", t_close_in_callback },
 	{ "close_shared", t_close_shared },
 	{ "not_hedged", t_not_hedged },
+	{ "crowded", t_crowded },
 	{ "one_queue", t_one_queue },
 	{ "bounded", t_bounded },
 	{ "storm", t_storm },
