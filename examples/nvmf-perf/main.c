@@ -5,6 +5,16 @@
 
 #include "perf.h"
 
+enum { MAX_ASKED = 256 };	/* the library's limit of nr_io_queues */
+
+/* One for each channel; with hedged reads a second one that they are sent by. */
+static uint32_t queues_to_ask(const struct perf_opts *o, const struct nof_opts *opts)
+{
+	uint32_t n = o->queues ? o->queues : o->threads;
+
+	return opts->hedge_us < 0 || n > MAX_ASKED / 2 ? n : 2 * n;
+}
+
 /* Options of every URI: what the command line wants is a default that the URI may override. */
 static int parse_uris(const struct perf_opts *o, struct nof_opts *opts)
 {
@@ -13,10 +23,11 @@ static int parse_uris(const struct perf_opts *o, struct nof_opts *opts)
 	for (i = 0; i < o->uri_count; i++) {
 		nof_opts_init(&opts[i]);
 		opts[i].ctrl_loss_tmo_ms = 0;	/* a measurement with a gap in it is none */
-		opts[i].nr_io_queues = o->queues ? o->queues : o->threads;
 		opts[i].queue_size = o->iodepth < 128 ? 128 : o->iodepth + 1;
 		if (nof_uri_parse(o->uris[i], &opts[i]) < 0)
 			return tool_error(TOOL_USAGE, "%s", nof_strerror_detail());
+		if (!opts[i].nr_io_queues)
+			opts[i].nr_io_queues = queues_to_ask(o, &opts[i]);
 		if (o->pcap && nof_opts_set(&opts[i], "pcap", o->pcap) < 0)
 			return tool_error(TOOL_USAGE, "%s", nof_strerror_detail());
 		if (opts[i].engine != opts[0].engine)

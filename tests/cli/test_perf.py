@@ -69,6 +69,18 @@ def a_silent_target_is_a_stall():
 
 
 @test
+def hedged_reads_have_a_queue_of_their_own():
+    with Running("--ns=mem:16M") as t:
+        for queues, asked in (([], 2), (["--threads=2"], 4), (["--queues=3"], 6)):
+            r = run_json(PERF, *queues, *SHORT, uri(t, "1", "hedge=auto"))
+            eq((r["completed"], r["errors"]["first"]), (r["submitted"], ""))
+            eq(r["jobs"][0]["nr_io_queues"], asked)
+        r = run_json(PERF, *SHORT, uri(t, "1", "hedge=auto&nr_io_queues=3"))
+        eq(r["jobs"][0]["nr_io_queues"], 3)
+        eq(run_json(PERF, *SHORT, uri(t, "1"))["jobs"][0]["nr_io_queues"], 1)
+
+
+@test
 def several_namespaces_are_jobs_of_their_own():
     with Running("--ns=mem:8M", "--ns=mem:16M,bs=512", f"--nqn={OTHER}", "--ns=mem:4M") as t:
         r = run_json(PERF, "--rw=randwrite", "--verify", "--threads=3", *SHORT, uri(t, "1"),
