@@ -586,6 +586,9 @@ static void on_timer(struct nofi_timer *t)
 			die_of(q, -EPROTONOSUPPORT, "mptcp=require: %s", q->proto.reason);
 			return;
 		}
+		/* It was answered at the last moment: its event is on the way. */
+		if (t->deadline < q->connect_deadline && arm(q, q->connect_deadline) == 0)
+			return;
 		if (is_excused(q, t->deadline, q->opts.connect_timeout_ns))
 			return;
 		ms = (unsigned)(q->opts.connect_timeout_ns / 1000000);
