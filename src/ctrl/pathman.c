@@ -488,23 +488,24 @@ static void quiet_arrived(struct nofi_msg *m)
 static void tell(struct nofi_ioq *ioq, const struct nofi_sock_info *info, bool is_look)
 {
 	struct nof_ctrl *ctrl = ioq->ctrl;
-	bool is_new;
 
 	if (ioq->loop == ctrl->loop) {
 		judge(ctrl, info, is_look);
 		return;
 	}
 	pthread_mutex_lock(&ctrl->lock);
-	is_new = !ioq->is_quiet_posted && !ctrl->is_freed;
-	if (is_new) {
+	/* Silence is more urgent than a look that has not arrived yet. */
+	if (!ioq->is_quiet_posted || !is_look) {
 		ioq->quiet_info = *info;
 		ioq->is_quiet_look = is_look;
+	}
+	/* Under the lock: until is_freed is set, the controller's loop is there. */
+	if (!ioq->is_quiet_posted && !ctrl->is_freed) {
 		ioq->is_quiet_posted = true;
 		ioq->refs++;
+		nofi_loop_post(ctrl->loop, &ioq->quiet_msg);
 	}
 	pthread_mutex_unlock(&ctrl->lock);
-	if (is_new)
-		nofi_loop_post(ctrl->loop, &ioq->quiet_msg);
 }
 
 static void ioq_quiet(void *arg, const struct nofi_sock_info *info)
