@@ -67,8 +67,8 @@ void nofi_transport_events_start(struct nof_ctrl *ctrl)
 	e->watch.fn = came;
 	if (nofi_nl_open(&e->nl, NETLINK_GENERIC, NULL) < 0)
 		e->nl.fd = -1;
-	else if (nofi_nl_family(&e->nl, MPTCP_PM_NAME, &family, MPTCP_PM_EV_GRP_NAME, &group) == 0 &&
-		 group && nofi_nl_join(&e->nl, group) == 0) {
+	else if (nofi_nl_family(&e->nl, MPTCP_PM_NAME, &family, MPTCP_PM_EV_GRP_NAME,
+				&group) == 0 && group && nofi_nl_join(&e->nl, group) == 0) {
 		e->watch.fd = e->nl.fd;
 		if (nofi_loop_watch(ctrl->loop, &e->watch) == 0)
 			return;
