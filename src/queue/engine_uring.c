@@ -46,6 +46,12 @@ struct stashed {
 	uint32_t flags;
 };
 
+/* A poll in the ring, apart from what it is for: that may be gone when it completes. */
+struct watching {
+	struct watching *next;
+	struct nofi_fd_watch *w;	/* NULL: unwatched meanwhile */
+};
+
 struct uring {
 	struct io_uring ring;
 	struct io_uring_buf_ring *bufs;	/* mmap'ed, BUFS_MAX entries */
@@ -53,6 +59,7 @@ struct uring {
 	unsigned staging_count;
 	struct nofi_sock *starved;	/* sockets whose receive found no buffer */
 	struct nofi_tailbuf *tails;	/* free tail buffers */
+	struct watching *watching;	/* all polls of watches that are in the ring */
 	struct stashed *stash;		/* completions to dispatch before the ring's */
 	unsigned stash_len, stash_cap, stash_pos;
 	struct __kernel_timespec timer;	/* deadline of the one timeout request */
@@ -324,14 +331,39 @@ static void on_connected(struct nof_loop *loop, struct nofi_sock *s, int res)
 
 static int uring_watch(struct nof_loop *loop, struct nofi_fd_watch *w)
 {
-	struct io_uring_sqe *sqe = get_sqe(uring_of(loop));
+	struct uring *u = uring_of(loop);
+	struct watching *t = malloc(sizeof(*t));
+	struct io_uring_sqe *sqe;
 
-	if (!sqe)
+	if (!t)
+		return -ENOMEM;
+	sqe = get_sqe(u);
+	if (!sqe) {
+		free(t);
 		return -EIO;
+	}
+	t->w = w;
+	t->next = u->watching;
+	u->watching = t;
 	io_uring_prep_poll_add(sqe, w->fd, POLLIN);
-	set_tag(sqe, w, TAG_WATCH);
+	set_tag(sqe, t, TAG_WATCH);
 	w->is_armed = true;
 	return 0;
+}
+
+static void on_watch(struct uring *u, struct watching *t)
+{
+	struct nofi_fd_watch *w = t->w;
+	struct watching **p;
+
+	for (p = &u->watching; *p != t; p = &(*p)->next)
+		;
+	*p = t->next;
+	free(t);
+	if (!w)
+		return;
+	w->is_armed = false;
+	w->fn(w);
 }
 
 static int arm_wake(struct nof_loop *loop)
@@ -388,7 +420,6 @@ static void dispatch(struct nof_loop *loop, uint64_t user_data, int32_t res, uin
 	struct uring *u = uring_of(loop);
 	void *p = (void *)(uintptr_t)(user_data & ~(uint64_t)TAG_MASK);
 	struct nofi_sock *s = p;
-	struct nofi_fd_watch *w = p;
 
 	switch ((enum tag)(user_data & TAG_MASK)) {
 	case TAG_RECV:
@@ -405,8 +436,7 @@ static void dispatch(struct nof_loop *loop, uint64_t user_data, int32_t res, uin
 		on_connected(loop, s, res);
 		break;
 	case TAG_WATCH:
-		w->is_armed = false;
-		w->fn(w);
+		on_watch(u, p);
 		break;
 	case TAG_WAKE:
 		on_wake(loop);
@@ -580,7 +610,7 @@ static bool is_of(uint64_t user_data, const void *p)
 	enum tag tag = user_data & TAG_MASK;
 
 	return (user_data & ~(uint64_t)TAG_MASK) == (uint64_t)(uintptr_t)p &&
-	       (tag == TAG_RECV || tag == TAG_SEND || tag == TAG_CONNECT || tag == TAG_WATCH);
+	       (tag == TAG_RECV || tag == TAG_SEND || tag == TAG_CONNECT);
 }
 
 static bool cancel_tag(struct uring *u, void *p, enum tag tag)
@@ -679,39 +709,24 @@ static void uring_remove(struct nof_loop *loop, struct nofi_sock *s)
 	put_tail(u, s);
 }
 
+/*
+ * Without waiting for the completion: the ring may be that of another thread, or not enabled
+ * yet. It finds nobody when it comes.
+ */
 static void uring_unwatch(struct nof_loop *loop, struct nofi_fd_watch *w)
 {
 	struct uring *u = uring_of(loop);
-	struct io_uring_cqe *cqe;
-	bool is_asked = false;
 
 	if (!w->is_armed)
 		return;
-	for (unsigned i = u->stash_pos; i < u->stash_len; i++)
-		if (is_of(u->stash[i].user_data, w)) {
-			u->stash[i].user_data = TAG_IGNORE;
-			w->is_armed = false;
-		}
-	while (w->is_armed) {
-		int r;
-
-		if (!is_asked)
-			is_asked = cancel_tag(u, w, TAG_WATCH);
-		r = is_asked ? io_uring_submit_and_wait(&u->ring, 1) :
-		    io_uring_submit_and_get_events(&u->ring);
-		if (r < 0 && r != -EINTR && r != -EBUSY && r != -EAGAIN)
-			break;
-		while (w->is_armed && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
-			if (is_of(cqe->user_data, w)) {
-				w->is_armed = false;
-			} else {
-				stash(u, cqe);
-			}
-			io_uring_cqe_seen(&u->ring, cqe);
-		}
-	}
 	w->is_armed = false;
-	show_stash(u);
+	for (struct watching *t = u->watching; t; t = t->next)
+		if (t->w == w) {
+			t->w = NULL;
+			(void)cancel_tag(u, t, TAG_WATCH);
+		}
+	if (!u->is_disabled)
+		(void)io_uring_submit(&u->ring);
 }
 
 /* ---- life ---- */
@@ -768,6 +783,7 @@ static void uring_close(struct nof_loop *loop)
 {
 	struct uring *u = uring_of(loop);
 	struct nofi_tailbuf *t;
+	struct watching *w;
 
 	io_uring_queue_exit(&u->ring);
 	for (unsigned i = 0; i < u->staging_count; i++)
@@ -777,6 +793,10 @@ static void uring_close(struct nof_loop *loop)
 	while ((t = u->tails)) {
 		u->tails = t->next;
 		free(t);
+	}
+	while ((w = u->watching)) {
+		u->watching = w->next;
+		free(w);
 	}
 	free(u->stash);
 	free(u);

@@ -287,6 +287,66 @@ static void bad_arguments_are_refused_with_a_sentence(enum nof_engine engine)
 	nof_loop_free(NULL);
 }
 
+struct watched {
+	struct nofi_fd_watch w;
+	unsigned *count;
+};
+
+static void on_watched(struct nofi_fd_watch *w)
+{
+	++*((struct watched *)w)->count;
+}
+
+static struct watched *watch(struct nof_loop *loop, int fd, unsigned *count)
+{
+	struct watched *v = calloc(1, sizeof(*v));
+
+	assert_non_null(v);
+	v->w.fd = fd;
+	v->w.fn = on_watched;
+	v->count = count;
+	assert_int_equal(nofi_loop_watch(loop, &v->w), 0);
+	return v;
+}
+
+static void wait_some(struct nof_loop *loop)
+{
+	for (int i = 0; i < 5; i++)
+		assert_true(nof_loop_wait(loop, 1) >= 0);
+}
+
+/* Whether the loop has been driven by then or not, its memory is the caller's at once. */
+static void what_is_unwatched_is_never_called(enum nof_engine engine, uint32_t flags)
+{
+	struct nof_loop *loop = new_loop(engine, flags);
+	struct watched *v;
+	unsigned count = 0;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	for (int round = 0; round < 3; round++) {
+		v = watch(loop, fds[0], &count);
+		if (round == 2)
+			assert_int_equal(write(fds[1], "x", 1), 1);
+		nofi_loop_unwatch(loop, &v->w);
+		assert_false(v->w.is_armed);
+		nofi_loop_unwatch(loop, &v->w);
+		free(v);
+		wait_some(loop);
+		assert_int_equal(count, 0);
+	}
+	v = watch(loop, fds[0], &count);
+	wait_some(loop);
+	assert_int_equal(count, 1);
+	assert_false(v->w.is_armed);
+	free(v);
+	v = watch(loop, fds[0], &count);
+	nof_loop_free(loop);
+	free(v);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 #define BOTH(name) \
 	static void name##_uring(void **s) { (void)s; name(NOF_ENGINE_IO_URING); } \
 	static void name##_epoll(void **s) { (void)s; name(NOF_ENGINE_EPOLL); }
@@ -306,6 +366,7 @@ BOTH_FLAGS(run_ends_by_stop_of_another_thread)
 BOTH(a_wait_ends_at_its_timeout)
 BOTH(a_dedicated_loop_has_no_fd)
 BOTH(bad_arguments_are_refused_with_a_sentence)
+BOTH_FLAGS(what_is_unwatched_is_never_called)
 
 #define T(name) cmocka_unit_test(name##_uring), cmocka_unit_test(name##_epoll)
 
@@ -324,6 +385,8 @@ int main(void)
 		T(a_wait_ends_at_its_timeout),
 		T(a_dedicated_loop_has_no_fd),
 		T(bad_arguments_are_refused_with_a_sentence),
+		T(what_is_unwatched_is_never_called),
+		cmocka_unit_test(what_is_unwatched_is_never_called_uring_dedicated),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
