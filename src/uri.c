@@ -57,7 +57,8 @@ static int decode(struct parser *p, const char *s, const char *end, char *out, s
 
 			if (lo < 0)
 				return fault(p, -EINVAL, s,
-					     "%% has to be followed by two hex digits");
+					     "%% has to be followed by two hex digits; "
+					     "%% itself is written %%25");
 			c = (unsigned char)(hi << 4 | lo);
 		}
 		if (c < 0x20 || c == 0x7f)

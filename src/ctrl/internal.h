@@ -431,6 +431,8 @@ void nofi_abort_stop(struct nof_ctrl *ctrl);
  */
 void nofi_pathman_start(struct nof_ctrl *ctrl);
 void nofi_pathman_live(struct nof_ctrl *ctrl);
+/* The program is awake anyway: a look at what does not tell of itself. Loop's thread. */
+void nofi_pathman_beat(struct nof_ctrl *ctrl);
 void nofi_pathman_stop(struct nof_ctrl *ctrl);
 /* On the queue's loop: its commands are watched from now on. */
 void nofi_pathman_ioq_ready(struct nofi_ioq *ioq);

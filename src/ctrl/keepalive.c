@@ -47,6 +47,7 @@ static void ka_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 		return;
 	}
 	ctrl->stats.keep_alives++;
+	nofi_pathman_beat(ctrl);
 	nofi_transport_changed(ctrl);
 	/* The program is awake anyway: nothing else would tell of a fallback in mid-connection. */
 	nofi_queue_recheck(ctrl->admin);

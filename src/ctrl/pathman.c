@@ -12,7 +12,9 @@
 enum {
 	BACKOFF_FIRST_MS = 500, BACKOFF_MAX_MS = 10000,
 	BACKOFF_FORGET_MS = 30000,	/* so long without trouble, and it begins anew */
-	CHECK_FIRST_MS = 500, CHECK_MAX_MS = 60000,
+	CHECK_FIRST_MS = 500,
+	CHECK_MAX_MS = 60000,		/* from here on with a keep alive, without a timer */
+	REMAKES = 8, REMADE_MAX_MS = 960000,	/* what is refused so often is asked for rarely */
 	LOOK_FIRST_MS = 250, LOOK_LAST_MS = 2000,
 	SUBFLOWS_MAX = 8,		/* what kernels take as a limit */
 };
@@ -34,6 +36,7 @@ static void look_again(struct nof_ctrl *ctrl);
 static void check_soon(struct nofi_pathman *pm, struct nofi_pathman_path *p)
 {
 	p->check_ms = CHECK_FIRST_MS;
+	p->remakes = 0;
 	p->due = in_ms(pm, CHECK_FIRST_MS);
 }
 
@@ -123,12 +126,13 @@ void nofi_pathman_alive(struct nofi_pathman *pm, unsigned index)
 	struct nofi_pathman_path *p = &pm->path[index];
 
 	if (p->state == NOFI_PATH_UP) {
-		uint32_t pause = p->check_ms;
+		uint32_t pause = p->check_ms, remakes = p->remakes;
 
 		if (!take_out(pm, p, "it works, but a connection has no subflow from it"))
 			return;
 		put_back(pm, p);
 		p->check_ms = pause;
+		p->remakes = remakes + 1;
 		return;
 	}
 	put_back(pm, p);
@@ -192,12 +196,13 @@ static void make_again(struct nofi_pathman *pm, unsigned index, const struct nof
 {
 	struct nofi_pathman_path *p = &pm->path[index];
 	uint64_t now = nofi_loop_now(pm->ctrl->loop);
+	uint32_t max = p->remakes < REMAKES ? CHECK_MAX_MS : REMADE_MAX_MS;
 
 	if (p->state != NOFI_PATH_UP || !p->is_held || p->is_foreign || !can_join(p, info) ||
 	    p->ask.is_running || now < p->not_before)
 		return;
 	p->not_before = in_ms(pm, p->check_ms);
-	p->check_ms = p->check_ms * 2 < CHECK_MAX_MS ? p->check_ms * 2 : CHECK_MAX_MS;
+	p->check_ms = p->check_ms * 2 < max ? p->check_ms * 2 : max;
 	if (!p->peer.ss_family) {
 		nofi_pm_addr_to(&p->conf.addr, &p->local);
 		p->peer = info->subflows[0].peer;
@@ -219,7 +224,8 @@ static void check(struct nofi_pathman *pm, unsigned index)
 	    !info.subflow_count || (learn(pm, &info) & 1u << index) || !can_join(p, &info))
 		return;
 	make_again(pm, index, &info);
-	p->due = in_ms(pm, p->check_ms);
+	if (p->check_ms < CHECK_MAX_MS)
+		p->due = in_ms(pm, p->check_ms);
 }
 
 /* ---- links ---- */
@@ -249,21 +255,39 @@ static void link_back(struct nofi_pathman *pm, unsigned index)
 		put_back(pm, p);
 }
 
+/* Of an address that is gone when all are taken: they may come and go for years. */
+static struct nofi_pathman_path *free_place(struct nofi_pathman *pm)
+{
+	if (pm->count < NOFI_PM_PATHS_MAX)
+		return &pm->path[pm->count++];
+	for (unsigned i = 0; i < pm->count; i++) {
+		struct nofi_pathman_path *p = &pm->path[i];
+
+		if (nofi_links_find(&pm->links, &p->conf.addr, p->conf.dev))
+			continue;
+		nofi_ask_end(pm, i);
+		if (p->is_held)
+			nofi_pm_drop(&pm->user, &p->conf.addr);
+		return p;
+	}
+	return NULL;
+}
+
 static void add_found(struct nofi_pathman *pm, const struct nofi_link_addr *a)
 {
-	struct nofi_pathman_path *p = &pm->path[pm->count];
+	struct nofi_pathman_path *p;
 
 	for (unsigned i = 0; i < pm->count; i++)
 		if (nofi_pm_addr_equal(&pm->path[i].conf.addr, &a->addr))
 			return;
-	if (pm->count == NOFI_PM_PATHS_MAX)
+	p = free_place(pm);
+	if (!p)
 		return;
 	memset(p, 0, sizeof(*p));
 	for (unsigned k = 0; k < NOFI_ASK_SYNS; k++)
 		p->ask.fd[k] = -1;
 	p->conf.addr = a->addr;
 	strcpy(p->conf.dev, a->dev);
-	pm->count++;
 }
 
 static void look_at_links(struct nofi_pathman *pm)
@@ -369,7 +393,7 @@ void nofi_pathman_arm(struct nofi_pathman *pm)
 
 		if (!p->due || p->due > now)
 			continue;
-		p->due = 0;
+		p->due = p->ask.is_running ? in_ms(pm, NOFI_ASK_LIMIT_MS) : 0;
 		if (p->ask.is_running)
 			continue;
 		if (p->state == NOFI_PATH_UP)
@@ -571,7 +595,10 @@ static void look_again(struct nof_ctrl *ctrl)
 
 void nofi_pathman_ioq_ready(struct nofi_ioq *ioq)
 {
-	if (!ioq->ctrl->opts.mptcp_paths[0])
+	const struct nof_ctrl *ctrl = ioq->ctrl;
+
+	/* Where nobody would do anything about it, silence is not watched. */
+	if (!ctrl->opts.mptcp_paths[0] || ctrl->opts.mptcp == NOF_MPTCP_OFF || ctrl->paths_note[0])
 		return;
 	ioq->quiet_msg.fn = quiet_arrived;
 	ioq->look_msg.fn = look_arrived;
@@ -601,7 +628,7 @@ void nofi_pathman_live(struct nof_ctrl *ctrl)
 	nofi_pathman_arm(pm);
 }
 
-/* ---- life ---- */
+/* ---- limits, and what others do ---- */
 
 static void raise_limits(struct nofi_pathman *pm, struct nofi_err *err)
 {
@@ -614,6 +641,50 @@ static void raise_limits(struct nofi_pathman *pm, struct nofi_err *err)
 
 	(void)nofi_pm_raise(&pm->user, &want, err);
 }
+
+/* Another program's endpoint, and the limits that it raised, go with it when it ends. */
+static bool renew(struct nofi_pathman *pm, struct nofi_pathman_path *p)
+{
+	struct nofi_err err = { 0 };
+	char name[64];
+
+	if (nofi_pm_renew(&pm->user, &p->conf, p->ifindex, &err) != 0)
+		return false;
+	p->is_foreign = p->is_told = false;
+	nofi_log(pm->ctrl->loop, NOF_LOG_INFO, "%s: path %s: its endpoint was somebody else's and "
+		 "went with them; it is kept from here now", pm->ctrl->opts.subnqn,
+		 name_of(p, name, sizeof(name)));
+	check_soon(pm, p);
+	return true;
+}
+
+void nofi_pathman_beat(struct nof_ctrl *ctrl)
+{
+	struct nofi_pathman *pm = ctrl->pathman;
+	struct nofi_err err = { 0 };
+	bool is_ours = false;
+	uint64_t now;
+
+	if (!pm)
+		return;
+	now = nofi_loop_now(ctrl->loop);
+	for (unsigned i = 0; i < pm->count; i++) {
+		struct nofi_pathman_path *p = &pm->path[i];
+
+		if (p->is_held && p->is_foreign && p->has_link)
+			is_ours |= renew(pm, p);
+		else if (p->state == NOFI_PATH_UP && p->is_held && p->check_ms >= CHECK_MAX_MS &&
+			 !p->due && now >= p->not_before)
+			p->due = now;
+	}
+	if (is_ours) {
+		raise_limits(pm, &err);
+		look_again(ctrl);
+	}
+	nofi_pathman_arm(pm);
+}
+
+/* ---- life ---- */
 
 static int start(struct nofi_pathman *pm, struct nofi_err *err)
 {

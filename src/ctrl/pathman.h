@@ -11,7 +11,8 @@
  * states, pathman_ask.c the questions (a SYN over the path) that lead from one to the other.
  *
  * Nothing here runs while all is well: it is woken by changes of interfaces, by a queue that
- * is suspiciously quiet, and by a timer only while a path is not as it should be.
+ * is suspiciously quiet, and by a timer only while a path is not as it should be. One that has
+ * no subflow for a minute has no timer either: it is thought of again with keep alives.
  */
 #ifndef NOF_CTRL_PATHMAN_H
 #define NOF_CTRL_PATHMAN_H
@@ -50,6 +51,7 @@ struct nofi_pathman_path {
 	uint64_t put_back;		/* when it became UP last, 0: has been all the time */
 	uint64_t due;			/* DOWN, STALE: ask. UP: has it a subflow? 0: never */
 	uint32_t check_ms;		/* UP: pause before it is made again after the next time */
+	uint32_t remakes;		/* … how often it was made again, without a subflow */
 	uint64_t not_before;		/* UP without a subflow: when it may be made again */
 	struct sockaddr_storage local, peer;	/* of its last known subflow */
 	struct nofi_ask ask;

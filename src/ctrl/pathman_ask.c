@@ -7,11 +7,23 @@
 #include "ctrl/pathman.h"
 #include "mptcp/probe.h"
 
+/*
+ * An endpoint of ours has the interface of its address, and so have its subflows: the routes
+ * alone may lead elsewhere. Others' go where they were made for, or where routes lead.
+ */
+static const char *device_of(const struct nofi_pathman_path *p, char name[IFNAMSIZ])
+{
+	if (p->conf.dev[0] || p->is_foreign || !p->ifindex || !if_indextoname(p->ifindex, name))
+		return p->conf.dev;
+	return name;
+}
+
 static int send_syn(struct nofi_pathman *pm, unsigned index, unsigned k)
 {
 	struct nofi_pathman_path *p = &pm->path[index];
 	struct epoll_event ev = { .events = EPOLLOUT | EPOLLONESHOT };
-	int fd = nofi_probe_start(&p->local, p->conf.dev, &p->peer);
+	char name[IFNAMSIZ];
+	int fd = nofi_probe_start(&p->local, device_of(p, name), &p->peer);
 
 	if (fd < 0)
 		return fd;

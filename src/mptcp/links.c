@@ -53,8 +53,6 @@ static void *grow(void **array, uint32_t *cap, uint32_t count, size_t size)
 	uint32_t more = *cap ? *cap * 2 : 32;
 	void *p;
 
-	if (count >= NOFI_LINKS_MAX)
-		return NULL;
 	if (count == *cap) {
 		p = realloc(*array, more * size);
 		if (!p)
@@ -74,7 +72,8 @@ static int take_link(const struct nlmsghdr *msg, void *arg)
 	const struct nlattr *attr;
 	struct nofi_link *link;
 
-	if (msg->nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(msg) < sizeof(*info))
+	if (msg->nlmsg_type != RTM_NEWLINK || mnl_nlmsg_get_payload_len(msg) < sizeof(*info) ||
+	    l->nlinks >= NOFI_LINKS_MAX)
 		return 0;
 	link = grow((void **)&l->links, &l->links_cap, l->nlinks, sizeof(*link));
 	if (!link)
@@ -112,7 +111,8 @@ static int take_addr(const struct nlmsghdr *msg, void *arg)
 	size_t len;
 
 	if (msg->nlmsg_type != RTM_NEWADDR || mnl_nlmsg_get_payload_len(msg) < sizeof(*info) ||
-	    (info->ifa_family != AF_INET && info->ifa_family != AF_INET6))
+	    (info->ifa_family != AF_INET && info->ifa_family != AF_INET6) ||
+	    l->naddrs >= NOFI_LINKS_MAX)
 		return 0;
 	a = grow((void **)&l->addrs, &l->addrs_cap, l->naddrs, sizeof(*a));
 	if (!a)

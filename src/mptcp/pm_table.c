@@ -284,6 +284,15 @@ int nofi_pm_raise(struct nofi_pm_user *u, const struct nofi_pm_limits *want, str
 	return r;
 }
 
+static void describe(struct held *h, const struct nofi_pm_path *path, uint32_t ifindex)
+{
+	memset(&h->ep, 0, sizeof(h->ep));
+	h->ep.addr = path->addr;
+	h->ep.ifindex = ifindex;
+	h->ep.flags = NOFI_PM_F_SUBFLOW | (path->is_backup ? NOFI_PM_F_BACKUP : 0) |
+		      (path->is_fullmesh ? NOFI_PM_F_FULLMESH : 0);
+}
+
 int nofi_pm_hold(struct nofi_pm_user *u, const struct nofi_pm_path *path, uint32_t ifindex,
 		 struct nofi_err *err)
 {
@@ -309,10 +318,7 @@ int nofi_pm_hold(struct nofi_pm_user *u, const struct nofi_pm_path *path, uint32
 		}
 		h = &ns->held[i];
 		memset(h, 0, sizeof(*h));
-		h->ep.addr = path->addr;
-		h->ep.ifindex = ifindex;
-		h->ep.flags = NOFI_PM_F_SUBFLOW | (path->is_backup ? NOFI_PM_F_BACKUP : 0) |
-			      (path->is_fullmesh ? NOFI_PM_F_FULLMESH : 0);
+		describe(h, path, ifindex);
 		if (find_endpoint(ns, &path->addr, &now))
 			h->ep = now;
 		else
@@ -330,6 +336,30 @@ int nofi_pm_hold(struct nofi_pm_user *u, const struct nofi_pm_path *path, uint32
 	}
 	if (r == 0)
 		r = !ns->held[i].is_ours;
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+int nofi_pm_renew(struct nofi_pm_user *u, const struct nofi_pm_path *path, uint32_t ifindex,
+		  struct nofi_err *err)
+{
+	struct nofi_pm_endpoint now;
+	struct held *h;
+	unsigned i;
+	int r = 0;
+
+	pthread_mutex_lock(&lock);
+	h = find_held(u, &path->addr, &i);
+	if (h && !h->is_ours && !find_endpoint(u->ns, &path->addr, &now)) {
+		describe(h, path, ifindex);
+		r = add(u->ns, h);
+		if (r == -EEXIST)
+			r = 0;		/* it is there after all */
+		if (r < 0)
+			refused(r, "an endpoint", &u->ns->pm.nl, err);
+	}
+	if (r == 0)
+		r = !h ? -ENOENT : !h->is_ours;
 	pthread_mutex_unlock(&lock);
 	return r;
 }

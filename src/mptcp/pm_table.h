@@ -37,6 +37,12 @@ int nofi_pm_raise(struct nofi_pm_user *u, const struct nofi_pm_limits *want,
  */
 int nofi_pm_hold(struct nofi_pm_user *u, const struct nofi_pm_path *path, uint32_t ifindex,
 		 struct nofi_err *err);
+/*
+ * One that is somebody else's may have gone with its owner: then it is made, as ours. Returns
+ * 1 while it is there and theirs, 0: it is ours.
+ */
+int nofi_pm_renew(struct nofi_pm_user *u, const struct nofi_pm_path *path, uint32_t ifindex,
+		  struct nofi_err *err);
 void nofi_pm_drop(struct nofi_pm_user *u, const struct nofi_pm_addr *addr);
 
 /*

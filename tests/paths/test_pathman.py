@@ -130,6 +130,42 @@ def a_join_that_was_refused_is_tried_again():
 
 
 @case
+def each_path_is_asked_by_its_own_interface():
+    """Two ways to one address, as with two default routes: the better one is not that of link 2."""
+    with bare() as net:
+        for n in net.links:
+            net.ip("host", "rule", "del", "from", net.addr("host", n), "table", str(100 + n))
+        peer = net.addr("target", 1)
+        net.ip("host", "route", "add", peer, "dev", "l1", "metric", "10")
+        net.ip("host", "route", "add", peer, "via", net.addr("target", 2), "dev", "l2", "metric",
+               "1000")
+        with Load(net, keys(net, 1, 2), **BUSY) as load:
+            load.has_subflows(2)
+            load.carries(1, 2)
+            with load.unbroken():
+                net.drop(1)
+                load.until(lambda: net.addr("host", 1) not in state(net)[0])
+                load.grows()
+                net.undrop(1)
+                load.carries(1)
+
+
+@case
+def an_endpoint_of_somebody_else_goes():
+    with bare() as net:
+        before = state(net)
+        net.endpoint_add("host", net.addr("host", 2), "subflow", dev="l2")
+        with Load(net, keys(net, 1, 2) + "&keep_alive_tmo=1", **BUSY) as load:
+            load.has_subflows(2)
+            with load.unbroken():
+                net.endpoint_del("host", net.addr("host", 2))
+                load.until(lambda: net.addr("host", 2) in state(net)[0])
+                load.has_subflows(2)
+                load.carries(2)
+        eq(state(net), before, "endpoints and limits")
+
+
+@case
 def both_links_until_a_new_association():
     with bare() as net:
         before = state(net)

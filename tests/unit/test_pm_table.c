@@ -116,6 +116,33 @@ static void test_foreign_is_not_touched(void **state)
 	assert_int_equal(nofi_pm_del(&kernel, ep.id, &ep.addr), 0);
 }
 
+static void test_foreign_that_goes_becomes_ours(void **state)
+{
+	struct nofi_pm_path p = path("10.0.0.1,backup");
+	struct nofi_pm_endpoint ep;
+	struct nofi_pm_user u, other;
+
+	add_foreign("10.0.0.1", NOFI_PM_F_SUBFLOW);
+	join(&u);
+	join(&other);
+	assert_int_equal(nofi_pm_renew(&u, &p, 0, NULL), -ENOENT);
+	assert_int_equal(nofi_pm_hold(&u, &p, 0, NULL), 1);
+	assert_int_equal(nofi_pm_hold(&other, &p, 0, NULL), 1);
+	assert_int_equal(nofi_pm_renew(&u, &p, 0, NULL), 1);
+	look("10.0.0.1", &ep);
+	assert_int_equal(ep.flags, NOFI_PM_F_SUBFLOW);
+	assert_int_equal(nofi_pm_del(&kernel, ep.id, &ep.addr), 0);
+	assert_int_equal(nofi_pm_renew(&u, &p, 1, NULL), 0);
+	assert_int_equal(look("10.0.0.1", &ep), 1);
+	assert_int_equal(ep.flags, NOFI_PM_F_SUBFLOW | NOFI_PM_F_BACKUP);
+	assert_int_equal(ep.ifindex, 1);
+	assert_int_equal(nofi_pm_renew(&other, &p, 1, NULL), 0);
+	nofi_pm_leave(&u);
+	assert_int_equal(look("10.0.0.1", &ep), 1);
+	nofi_pm_leave(&other);
+	assert_int_equal(look("10.0.0.1", &ep), 0);
+}
+
 static void test_replaced_by_somebody(void **state)
 {
 	struct nofi_pm_path p = path("10.0.0.1");
@@ -316,6 +343,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ours_is_undone),
 		cmocka_unit_test(test_the_last_user_undoes),
+		cmocka_unit_test(test_foreign_that_goes_becomes_ours),
 		cmocka_unit_test(test_foreign_is_not_touched),
 		cmocka_unit_test(test_replaced_by_somebody),
 		cmocka_unit_test(test_out_and_back),
