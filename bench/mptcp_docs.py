@@ -53,7 +53,8 @@ LOSS = """Two links of 1 Gbit/s that lose 1 % of the packets in each direction; 
 MPTCP delivers in order over both links, so a packet lost on either holds up all behind it, often for
 a retransmission timer of 200 ms: the worse choice here. What helps: two TCP queues on different links
 (`mptcp=off&queue_paths=…`), reads that are late sent once more over the other (`hedge=auto`), and a
-floor of 5 ms for the timer at both ends: `rto_min=0.005` at the host, and at the target, which is the
+floor of 5 ms for the timer at both ends: `rto_min=0.005` at the host (plain TCP, Linux 6.15; or by
+route), and at the target, which is the
 sender of reads, `ip route change … rto_min 5ms` or, before it is started, the sysctl
 `net.ipv4.tcp_rto_min_us=5000`. At depth 1 one queue is in use and the other serves the hedge."""
 

@@ -350,6 +350,9 @@ struct nof_opts {
 	uint32_t tcp_keepalive_ms;	/* the kernel probes a subflow that is silent for so long,
 					   and ends it if nothing answers for as long again; whole
 					   seconds; 0 = off. That of NVMe is keep_alive_tmo_ms */
+	uint32_t rto_min_us;		/* floor of the retransmission timer of plain TCP, 2 to 200
+					   ms (TCP_RTO_MIN_US, Linux 6.15); 0 = the system's, 200
+					   ms. Of MPTCP the route has it: nof_transport.note */
 	int32_t hedge_us;		/* a read of at most 12 KiB that has no answer after so
 					   long is sent once more by a second I/O queue, at most
 					   1 read of 20; 0: by what was measured; −1: off, the
@@ -370,7 +373,7 @@ NOF_API void nof_opts_init_sized(struct nof_opts *opts, size_t size);
  * queue-depth|service-time), mptcp (require|prefer|off), engine
  * (auto|io_uring|epoll), in_capsule (on|off), max_r2t, pcap, addr_map, queue_paths,
  * mptcp_paths (auto, or addresses), congestion, priority, mark, sndbuf, rcvbuf (bytes, or like
- * 64k, 4m), tcp_keepalive (seconds), hedge (seconds, auto or off)).
+ * 64k, 4m), tcp_keepalive, rto_min (seconds), hedge (seconds, auto or off)).
  * EINVAL with a sentence: unknown key or bad value.
  */
 NOF_API int nof_opts_set(struct nof_opts *opts, const char *key, const char *value);

@@ -191,6 +191,7 @@ void nofi_queue_opts_fill(const struct nof_ctrl *ctrl, uint16_t qid, uint32_t n,
 	o->sock.sndbuf = opts->sndbuf;
 	o->sock.rcvbuf = opts->rcvbuf;
 	o->sock.keepalive_ms = opts->tcp_keepalive_ms;
+	o->sock.rto_min_us = opts->rto_min_us;
 	o->sock.iface = opts->host_iface;
 	fill_place(ctrl, qid, n, o);
 	nofi_pathman_steer(ctrl, o);

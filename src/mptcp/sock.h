@@ -23,6 +23,7 @@ struct nofi_sock_opts {
 	uint32_t mark;			/* 0: none */
 	uint32_t sndbuf, rcvbuf;	/* 0: autotuning */
 	uint32_t keepalive_ms;		/* of the kernel, 0: none */
+	uint32_t rto_min_us;		/* floor of the retransmission timer, 0: leave */
 	const char *iface;		/* SO_BINDTODEVICE before connect, "" or NULL: none */
 	struct sockaddr_storage src;	/* source address to bind, ss_family 0: none */
 	socklen_t src_len;

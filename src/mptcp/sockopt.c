@@ -17,7 +17,10 @@
 
 #include "mptcp/sock.h"
 
-enum { KEEPALIVE_PROBES = 3 };
+enum {
+	KEEPALIVE_PROBES = 3,
+	RTO_MIN_US = 45,		/* TCP_RTO_MIN_US, Linux 6.15 */
+};
 
 /* The socket being set up, and where what cannot be had is noted. */
 struct setup {
@@ -201,6 +204,24 @@ static int set_keepalive(const struct setup *s, uint32_t ms)
 	return nofi_err_set(s->err, r, "cannot set tcp_keepalive: %s", strerror(-r));
 }
 
+/* Its effect can be had on MPTCP and on older kernels, too, but by the route only. */
+static int set_rto_min(const struct setup *s, uint32_t us)
+{
+	int r = us ? set_int(s, IPPROTO_TCP, RTO_MIN_US, (int)us) : 0;
+
+	if (r == -EOPNOTSUPP || r == -ENOPROTOOPT) {
+		if (!s->note[0])
+			snprintf(s->note, s->note_len, "rto_min is without effect on %s here: set "
+				 "it with `ip route change ROUTE rto_min %ums`",
+				 s->is_mptcp ? "MPTCP" : "TCP", us / 1000);
+		return 0;
+	}
+	if (r < 0)
+		return nofi_err_set(s->err, r, "cannot set rto_min to %u us: %s", us,
+				    strerror(-r));
+	return 0;
+}
+
 int nofi_sock_set_options(int fd, int family, bool is_mptcp, const struct nofi_sock_opts *opts,
 			  char *note, size_t note_len, struct nofi_err *err)
 {
@@ -224,5 +245,7 @@ int nofi_sock_set_options(int fd, int family, bool is_mptcp, const struct nofi_s
 		r = set_buffer(&s, SO_RCVBUF, "rcvbuf", opts->rcvbuf);
 	if (r == 0)
 		r = set_keepalive(&s, opts->keepalive_ms);
+	if (r == 0)
+		r = set_rto_min(&s, opts->rto_min_us);
 	return r;
 }

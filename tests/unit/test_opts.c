@@ -26,6 +26,7 @@ static void test_defaults(void **state)
 	assert_int_equal(o.so_mark, 0);
 	assert_int_equal(o.sndbuf, 0);
 	assert_int_equal(o.tcp_keepalive_ms, 0);
+	assert_int_equal(o.rto_min_us, 0);
 	assert_true(o.in_capsule);
 	assert_int_equal(o.mptcp, NOF_MPTCP_PREFER);
 	assert_string_equal(o.hostnqn, "");
@@ -55,7 +56,7 @@ static void test_keys(void **state)
 				 !strcmp(*k, "congestion") ? 0 : -EINVAL);
 		assert_null(strstr(nof_strerror_detail(), "unknown key"));
 	}
-	assert_int_equal(n, 37);
+	assert_int_equal(n, 38);
 	assert_int_equal(nof_opts_set(&o, "reconnect", "1"), -EINVAL);
 	assert_non_null(strstr(nof_strerror_detail(), "unknown key \"reconnect\""));
 	assert_non_null(strstr(nof_strerror_detail(), "the nearest one is reconnect_delay, "));
@@ -138,6 +139,12 @@ static void test_limits(void **state)
 		{ "tcp_keepalive", "0", 0 },
 		{ "tcp_keepalive", "0.9", -EINVAL },
 		{ "tcp_keepalive", "2.5", 0 },
+		{ "rto_min", "0", 0 },
+		{ "rto_min", "0.005", 0 },
+		{ "rto_min", "0.2", 0 },
+		{ "rto_min", "0.0019", -EINVAL },
+		{ "rto_min", "0.3", -EINVAL },
+		{ "rto_min", "auto", -EINVAL },
 		{ "max_r2t", "0", -EINVAL },
 		{ "max_r2t", "4", 0 },
 		{ "max_r2t", "5", -EINVAL },

@@ -667,6 +667,30 @@ static void test_options(void **state)
 	pair_close(&p);
 }
 
+/* TCP has it since Linux 6.15; everything else is told how to get it. */
+static void test_rto_min(void **state)
+{
+	static const int protocols[] = { PROTO_MPTCP, IPPROTO_TCP };
+	struct nofi_sock_opts o = prefer;
+	struct pair p;
+
+	o.rto_min_us = 5000;
+	for (unsigned i = 0; i < 2; i++) {
+		int us = 0;
+		socklen_t len = sizeof(us);
+
+		o.mptcp = i ? NOFI_MPTCP_OFF : NOFI_MPTCP_REQUIRE;
+		assert_int_equal(pair_open(&p, AF_INET, protocols[i], &o), 0);
+		if (getsockopt(p.fd, IPPROTO_TCP, 45, &us, &len) < 0)
+			assert_non_null(strstr(p.proto.note, "rto_min 5ms"));
+		else if (p.proto.note[0])	/* the kernel counts in ticks of up to 10 ms */
+			assert_in_range(us, 20001, INT32_MAX);
+		else
+			assert_in_range(us, 5000, 20000);
+		pair_close(&p);
+	}
+}
+
 static int refused_options_child(void *arg)
 {
 	struct nofi_sock_opts o = prefer;
@@ -849,6 +873,7 @@ int main(void)
 		cmocka_unit_test(test_old_kernel),
 		cmocka_unit_test(test_disabled_by_sysctl),
 		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_rto_min),
 		cmocka_unit_test(test_refused_options),
 		cmocka_unit_test(test_two_subflows),
 		cmocka_unit_test(test_backup),
