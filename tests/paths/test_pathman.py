@@ -166,6 +166,21 @@ def an_endpoint_of_somebody_else_goes():
 
 
 @case
+def more_addresses_than_there_is_room_for_come_and_go():
+    with bare() as net:
+        before = state(net)
+        with Load(net, "mptcp=require&mptcp_paths=auto", **BUSY) as load:
+            load.has_subflows(2)
+            for k in range(1, 8):
+                net.ip("host", "addr", "add", f"10.90.{k}.1/32", "dev", "l2")
+                load.until(lambda k=k: f"10.90.{k}.1" in state(net)[0])
+                net.ip("host", "addr", "del", f"10.90.{k}.1/32", "dev", "l2")
+                load.until(lambda k=k: f"10.90.{k}.1" not in state(net)[0])
+            load.carries(1, 2)
+        eq(state(net), before, "endpoints and limits")
+
+
+@case
 def both_links_until_a_new_association():
     with bare() as net:
         before = state(net)
