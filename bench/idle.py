@@ -4,15 +4,46 @@
 
 For both engines and transports: 64 connections (32 controllers with an I/O queue each), once
 without keep alive, where nothing at all may wake the process, and once with it, where each
-Keep Alive may wake it twice, for the timer and for the answer.
+Keep Alive may wake it twice, for the timer and for the answer. Meanwhile others make MPTCP
+connections in the same network namespace, which must not matter.
 """
 
 import argparse
 import json
 import math
 import os
+import socket
+import threading
 
 import benchlib
+
+PROTO_MPTCP = 262
+
+
+class Others:
+    """Makes connections that are none of ours, ten a second."""
+
+    def __init__(self):
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._make)
+
+    def _make(self):
+        while not self.over.wait(0.1):
+            try:
+                with socket.socket(socket.AF_INET, socket.SOCK_STREAM, PROTO_MPTCP) as listener:
+                    listener.bind(("127.0.0.1", 0))
+                    listener.listen()
+                    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, PROTO_MPTCP) as s:
+                        s.connect(listener.getsockname())
+            except OSError:
+                return          # a kernel without MPTCP has no such others
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *exc):
+        self.over.set()
+        self.thread.join()
 
 
 def judge(doc):
@@ -62,9 +93,10 @@ def main():
                     where = benchlib.uri(target.port, engine=engine, nr_io_queues=1,
                                          keep_alive_tmo=kato,
                                          mptcp="require" if transport == "mptcp" else "off")
-                    doc, _ = benchlib.run_json(
-                        [benchlib.program(args.build, "bench", "idle"), str(controllers),
-                         str(args.seconds), where], args.seconds + 60)
+                    with Others():
+                        doc, _ = benchlib.run_json(
+                            [benchlib.program(args.build, "bench", "idle"), str(controllers),
+                             str(args.seconds), where], args.seconds + 60)
                 allowed, complaint = judge(doc)
                 failed += complaint is not None
                 docs.append({**doc, "transport": transport, "allowed": allowed,

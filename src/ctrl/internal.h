@@ -442,12 +442,12 @@ void nofi_pathman_steer(const struct nof_ctrl *ctrl, struct nofi_queue_opts *o);
 /* transport_watch.c: looks at the connections and tells what changed. Loop's thread. */
 void nofi_transport_changed(struct nof_ctrl *ctrl);
 void nofi_transport_forget(struct nof_ctrl *ctrl);
-/* Whether a connection that was looked at has it. */
-bool nofi_transport_has_token(const struct nof_ctrl *ctrl, uint32_t token);
 
 /* transport_events.c: hears of changes from the kernel, where that is permitted. */
 void nofi_transport_events_start(struct nof_ctrl *ctrl);
 void nofi_transport_events_stop(struct nof_ctrl *ctrl);
+/* Only of connections with these tokens, from now on. −ENOENT: none are heard anyway. */
+int nofi_transport_events_filter(struct nof_ctrl *ctrl, const uint32_t *tokens, uint32_t count);
 
 /* keepalive.c, events.c */
 void nofi_ka_start(struct nof_ctrl *ctrl);

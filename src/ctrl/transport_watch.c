@@ -105,7 +105,8 @@ static struct nofi_seen *seen_of(struct nof_ctrl *ctrl, uint16_t qid)
 void nofi_transport_changed(struct nof_ctrl *ctrl)
 {
 	struct nofi_queue *queues[NOFI_IO_QUEUES_MAX + 1];
-	uint32_t n;
+	uint32_t tokens[NOFI_IO_QUEUES_MAX + 1], n, known = 0;
+	bool is_new = false;
 
 	if (!ctrl->events)
 		return;
@@ -125,17 +126,13 @@ void nofi_transport_changed(struct nof_ctrl *ctrl)
 			s->next = ctrl->seen;
 			ctrl->seen = s;
 		}
+		is_new |= s->t.token != t.token;
 		s->t = t;
+		if (t.token)
+			tokens[known++] = t.token;
 	}
-}
-
-bool nofi_transport_has_token(const struct nof_ctrl *ctrl, uint32_t token)
-{
-	const struct nofi_seen *s;
-
-	for (s = ctrl->seen; s && s->t.token != token; s = s->next)
-		;
-	return s;
+	if (is_new)
+		(void)nofi_transport_events_filter(ctrl, tokens, known);
 }
 
 void nofi_transport_forget(struct nof_ctrl *ctrl)

@@ -223,9 +223,11 @@ def in_flight(engine, begin, *words):
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             until(lambda: net.subflows() == 3 or p.poll() is not None)
+            old = connections()
             begin()
             # The old connections are given up, the new ones are TCP.
-            until(lambda: p.poll() is not None or (mptcp_sockets() == 0 and net.subflows() == 3))
+            until(lambda: p.poll() is not None or
+                  (mptcp_sockets() == 0 and len(connections() - old) == 3))
             p.send_signal(signal.SIGINT)
             out, err = p.communicate(timeout=DEADLINE)
         finally:
@@ -236,6 +238,13 @@ def in_flight(engine, begin, *words):
         result = json.loads(out)
         is_tcp(checked(result), *words)
         eq(result["jobs"][0]["paths"][0]["reconnects"] >= 1, True, "reconnected")
+
+
+def connections():
+    """The host's ends of those to the target: one that falls back keeps its own."""
+    out = subprocess.run(net.host(["ss", "-Htn", "state", "established", "dport", "=", ":4420"]),
+                         check=True, text=True, capture_output=True).stdout
+    return {line.split()[2] for line in out.splitlines()}
 
 
 def mptcp_sockets():
