@@ -59,9 +59,13 @@ void nofi_nl_close(struct nofi_nl *nl)
 struct nlmsghdr *nofi_nl_put(void *buf, uint16_t type, uint16_t flags, size_t extra_len,
 			     void **extra)
 {
-	struct nlmsghdr *req = mnl_nlmsg_put_header(buf);
-	void *p = mnl_nlmsg_put_extra_header(req, extra_len);
+	struct nlmsghdr *req;
+	void *p;
 
+	/* libmnl leaves the padding of attributes as it was. */
+	memset(buf, 0, NOFI_NL_MESSAGE_MAX);
+	req = mnl_nlmsg_put_header(buf);
+	p = mnl_nlmsg_put_extra_header(req, extra_len);
 	req->nlmsg_type = type;
 	req->nlmsg_flags = flags;
 	if (extra)
