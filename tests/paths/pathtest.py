@@ -16,6 +16,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -121,6 +122,17 @@ class Target:
 
     def stats(self):
         return json.loads(self.control("stats"))
+
+    def answers_on(self, by=100000):
+        """How many I/O queues have sent the host that many bytes."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(DEADLINE)
+            s.connect(self.path)
+            s.sendall(b"conns\n")
+            s.shutdown(socket.SHUT_WR)
+            shown = s.makefile().read()
+        conns = re.findall(r"qid=(-?\d+) .* tx=(\d+)", shown)
+        return sum(int(qid) > 0 and int(sent) >= by for qid, sent in conns)
 
     def ios(self):
         stats = self.stats()

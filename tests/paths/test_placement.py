@@ -60,7 +60,8 @@ def hedged_reads_are_right(mptcp):
     keys = f"mptcp={mptcp}&nr_io_queues=2&{BOTH}&hedge=0.0005"
     with Net(rate="100mbit", loss=2) as net, Load(net, keys, args=["--rwmixread=80"],
                                                   depth=4) as load:
-        load.connections += 1           # the spare queue
+        load.connections += 1           # the spare queue: made when the load already runs
+        load.until(lambda: load.target.answers_on() == 2)
         load.grows(1000)
         path = load.end()["jobs"][0]["paths"][0]
         eq((path["hedges"] > 0, path["hedge_wins"] <= path["hedges"]), (True, True))
