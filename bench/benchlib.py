@@ -18,6 +18,13 @@ class BenchError(Exception):
     """A sentence for the user; the script exits with status 1."""
 
 
+class Skip(BenchError):
+    """Why this cannot be measured here; the script exits with SKIPPED."""
+
+
+SKIPPED = 77
+
+
 def program(build, *path):
     full = os.path.join(build, *path)
     if not os.access(full, os.X_OK):
@@ -187,6 +194,9 @@ def main(run):
     signal.signal(signal.SIGTERM, lambda *args: sys.exit(143))
     try:
         sys.exit(run())
+    except Skip as err:
+        print(f"{os.path.basename(sys.argv[0])}: left out: {err}", file=sys.stderr)
+        sys.exit(SKIPPED)
     except BenchError as err:
         print(f"{os.path.basename(sys.argv[0])}: {err}", file=sys.stderr)
         sys.exit(1)

@@ -14,6 +14,7 @@ import statistics
 import sys
 
 import benchlib
+import parts
 from benchlib import BenchError
 
 ENGINES = ("io_uring", "epoll")
@@ -158,9 +159,7 @@ HEAD = ["", "workload", "measure", "engine", "libnof", "raw, same engine", "rati
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--build", default=benchlib.default_build(), help="build directory")
-    ap.add_argument("--rounds", type=int, default=9)
-    ap.add_argument("--runtime", type=float, default=2.0, help="seconds measured per run")
+    parts.add_options(ap, rounds=9, runtime=0.6)
     ap.add_argument("--ramp", type=float, default=0.3, help="seconds before, not measured")
     ap.add_argument("--transports", default="tcp,mptcp")
     ap.add_argument("--engines", default=",".join(ENGINES))
@@ -169,18 +168,14 @@ def main():
     ap.add_argument("--ceiling-arg", action="append", default=[], metavar="OPTION",
                     help="another option for the raw client, e.g. --ceiling-arg=--spin")
     ap.add_argument("--no-libnof", action="store_true", help="measure the raw loop only")
-    ap.add_argument("--check", action="store_true", help="exit 1 when a bar is missed")
-    ap.add_argument("--out", metavar="FILE", help="write every run as JSON")
     ap.add_argument("--markdown", metavar="FILE", help="write the table as markdown")
-    args = ap.parse_args()
+    args = parts.parse(ap)
     args.transports = args.transports.split(",")
     args.engines = args.engines.split(",")
     args.workloads = args.workloads.split(",")
     for name in args.workloads:
         if name not in WORKLOADS:
             ap.error(f"unknown workload '{name}': one of {', '.join(WORKLOADS)}")
-    if args.rounds < 1:
-        ap.error("--rounds must be at least 1")
     args.cpus = benchlib.two_cpus()
 
     tty = sys.stderr.isatty()

@@ -71,6 +71,21 @@ def judge(doc):
     return allowed, None
 
 
+def markdown(doc, out):
+    print("## Idle connections\n", file=out)
+    print("How often `poll()` on the loop's descriptor returned while nothing was asked for. "
+          "Keep alives\nare counted by the bytes on the admin connections; each may wake the "
+          "process twice, for its timer\nand for its answer (timers that are due together share "
+          "a wake-up).\n", file=out)
+    rows = [[run["transport"].upper(), run["engine"], run["connections"],
+             f"{run['seconds']:.0f}", f"{run['keep_alive_ms'] / 1000:g}", run["keep_alives"],
+             run["wakeups"], run["switches"], f"{run['cpu_s'] * 1e3:.1f}"]
+            for run in doc["runs"]]
+    benchlib.table(["", "engine", "connections", "seconds", "keep alive (s)", "keep alives",
+                    "wake-ups", "context switches", "CPU ms"], rows, out, markdown=True)
+    print(file=out)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--build", default=benchlib.default_build(), help="build directory")

@@ -111,6 +111,22 @@ def run_point(args, point):
     return bad, running, took, err.strip().splitlines()[0] if err.strip() else ""
 
 
+def markdown(doc, out, asan=None):
+    """One section for the run of a plain build and that of a sanitizer build."""
+    docs = [(name, one) for name, one in (("plain", doc), ("ASan + UBSan", asan)) if one]
+    print("## A target that dies or falls silent\n", file=out)
+    print("SIGKILL or SIGSTOP for the target at random points of a run. As they must: exit "
+          "status 1 within\n10 s, one sentence on stderr, every submitted I/O completed once; "
+          "with AddressSanitizer also no\nleak and no misuse of memory. `io_timeout` is 1 s, "
+          "`admin_timeout` 2 s.\n", file=out)
+    rows = [[name, len(doc["points"]), len(doc["points"]) - doc["failed"], doc["during_io"],
+             f"{doc['slowest_s']['killed']:.2f}", f"{doc['slowest_s']['silenced']:.2f}"]
+            for name, doc in docs]
+    benchlib.table(["build", "points", "as they must", "during I/O", "slowest end, killed (s)",
+                    "silenced (s)"], rows, out, markdown=True)
+    print(file=out)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--build", default=benchlib.default_build(), help="build directory")
