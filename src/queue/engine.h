@@ -43,10 +43,12 @@ struct nofi_sock_ops {
 	/* direct bytes went to the places asked for last, staged bytes follow at staging */
 	void (*received)(struct nofi_sock *s, size_t direct, const uint8_t *staging,
 			 size_t staged, bool is_dry);
-	/* nothing more will be received: 0 = end of stream, −errno */
+	/* nothing more will be received: 0 = end of stream, −errno (s->why may say more) */
 	void (*ended)(struct nofi_sock *s, int res);
 	/* the send ended: all bytes went, or −errno */
 	void (*sent)(struct nofi_sock *s, int res);
+	/* from a stream (stream.h), never from an engine: bytes may be sent now */
+	void (*started)(struct nofi_sock *s);
 };
 
 /* One socket attached to an engine, embedded in its owner. */
@@ -68,6 +70,8 @@ struct nofi_sock {
 	struct msghdr recv_msg;		/* io_uring: of the direct receive */
 	struct iovec recv_iov[NOFI_PLACES_MAX + 1];
 	struct nofi_sock *next_starved;
+	void *stream;			/* state of the stream between, if it has one */
+	const char *why;		/* a stream's sentence for its error, else NULL */
 };
 
 /* n bytes of msg went out: the rest is what is left to send. */

@@ -2,7 +2,7 @@
 /*
  * One connection: a socket on an engine, a protocol machine, one timer.
  *
- *	new ─► connecting ─► icreq ─► ready ─► dead
+ *	new ─► connecting ─► starting ─► icreq ─► ready ─► dead
  *
  * die() is the only way into dead, from every state: it takes the socket from the
  * engine (nothing is in flight afterwards), completes every command, reports once.
@@ -18,6 +18,7 @@
 #include "queue/machine.h"
 #include "queue/queue.h"
 #include "queue/rival.h"
+#include "queue/stream.h"
 
 enum {
 	LATE_NS = 50 * 1000000,		/* a timer is late when it fires so long after its time */
@@ -33,13 +34,16 @@ enum {
 #define BARE_NS    1000000000ull
 enum { NOTES_MAX = 20 };		/* log lines of one connection that its target causes */
 
-enum queue_state { QUEUE_NEW, QUEUE_CONNECTING, QUEUE_ICREQ, QUEUE_READY, QUEUE_DEAD };
+enum queue_state {
+	QUEUE_NEW, QUEUE_CONNECTING, QUEUE_STARTING, QUEUE_ICREQ, QUEUE_READY, QUEUE_DEAD
+};
 
 struct nofi_queue {
 	struct nofi_machine m;
 	struct nofi_sock sock;
 	struct nofi_dirty dirty;	/* linked while bytes wait to be sent */
 	struct nof_loop *loop;
+	const struct nofi_stream_ops *stream;	/* what bytes go through */
 	struct nofi_batch *batch;	/* the send under way, NULL = none */
 	uint64_t command_timeout;	/* ns, of commands sent from now on */
 	uint64_t grace;			/* ns, what a late command has left once it was reported */
@@ -105,7 +109,7 @@ static void die(struct nofi_queue *q, const struct nofi_err *why, bool is_silent
 	nofi_rival_free(q->rival);
 	q->rival = NULL;
 	if (q->sock.fd >= 0) {
-		q->loop->eng->remove(q->loop, &q->sock);
+		q->stream->remove(q->loop, &q->sock);
 		nofi_sock_abort(q->sock.fd);
 		q->sock.fd = -1;
 	}
@@ -172,6 +176,7 @@ static void on_defer(struct nofi_defer *d)
 			nofi_loop_defer(q->loop, d);
 			return;
 		}
+		q->stream->free(&q->sock);
 		nofi_machine_free(&q->m);
 		free(q);
 		return;
@@ -220,11 +225,12 @@ static void send_term(struct nofi_queue *q, const struct nofi_pdu_error *pe,
 	bool is_clean = !q->batch && q->m.tx_cur == NOFI_NO_SLOT;
 	size_t len;
 
-	q->loop->eng->remove(q->loop, &q->sock);
-	if (!is_clean)
+	if (!is_clean) {
+		q->stream->remove(q->loop, &q->sock);
 		return;
+	}
 	len = nofi_enc_h2cterm(pdu, pe->fes, pe->fei, culprit, culprit_len);
-	if (send(q->sock.fd, pdu, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len)
+	if (q->stream->finish(q->loop, &q->sock, pdu, len) < 0)
 		return;
 	if (q->tap)
 		nofi_tap_bytes(q->tap, false, pdu, len);
@@ -313,7 +319,7 @@ static void flush(struct nofi_dirty *d)
 		if (q->tap)
 			tap_batch(q, b);
 		q->batch = b;
-		q->loop->eng->send(q->loop, &q->sock, &b->msg, b->len);
+		q->stream->send(q->loop, &q->sock, &b->msg, b->len);
 	}
 }
 
@@ -333,7 +339,10 @@ static void on_sent(struct nofi_sock *s, int res)
 
 	if (res < 0) {
 		/* The batch stays: its commands are completed by die(). */
-		end_later(q, res, "send");
+		if (s->why)
+			end_of(q, res, s->why);
+		else
+			end_later(q, res, "send");
 		return;
 	}
 	/* Completions may run here: only inside a turn, never inside a flush of the caller's. */
@@ -395,7 +404,13 @@ static void on_ended(struct nofi_sock *s, int res)
 	struct nofi_queue *q = of(s, sock);
 	bool is_new = q->state == QUEUE_ICREQ;
 
-	if (res == 0)
+	if (s->why)
+		die_of(q, res < 0 ? res : -ECONNRESET, "%s", s->why);
+	else if (q->state == QUEUE_STARTING && q->stream->name[0])
+		die_of(q, res < 0 ? res : -ECONNRESET, "the target closed the connection during "
+		       "the %s handshake: %s; does it expect one on this port?", q->stream->name,
+		       res < 0 ? strerror(-res) : "end of stream");
+	else if (res == 0)
 		die_of(q, -ECONNRESET, is_new ?
 		       "the target closed the connection without answering ICReq; is it an "
 		       "NVMe/TCP port, and does it accept this host?" :
@@ -423,9 +438,7 @@ static void start_tap(struct nofi_queue *q)
 static void on_connected(struct nofi_sock *s, int res)
 {
 	struct nofi_queue *q = of(s, sock);
-	struct nofi_batch *b;
 	struct nofi_err err;
-	size_t len;
 
 	if (res < 0) {
 		nofi_sock_connect_error(res, (struct sockaddr *)&q->opts.addr.sa, &err);
@@ -443,7 +456,19 @@ static void on_connected(struct nofi_sock *s, int res)
 		return;
 	}
 	start_tap(q);
-	b = nofi_batch_take(q->loop);
+	q->state = QUEUE_STARTING;
+	res = q->stream->start(q->loop, s, q->opts.stream_arg);
+	if (res < 0)
+		die_of(q, res, "%s", s->why ? s->why : strerror(-res));
+}
+
+/* The stream carries bytes: the first are the ICReq. */
+static void on_started(struct nofi_sock *s)
+{
+	struct nofi_queue *q = of(s, sock);
+	struct nofi_batch *b = nofi_batch_take(q->loop);
+	size_t len;
+
 	if (!b) {
 		die_of(q, -ENOMEM, "out of memory");
 		return;
@@ -456,9 +481,7 @@ static void on_connected(struct nofi_sock *s, int res)
 		tap_batch(q, b);
 	q->state = QUEUE_ICREQ;
 	q->batch = b;
-	q->loop->eng->recv_start(q->loop, s);
-	if (q->state == QUEUE_ICREQ && q->batch == b)
-		q->loop->eng->send(q->loop, s, &b->msg, b->len);
+	q->stream->send(q->loop, s, &b->msg, b->len);
 }
 
 /* ---- MPTCP without an answer ---- */
@@ -529,6 +552,7 @@ static bool is_dropped(struct nofi_queue *q)
 
 static const struct nofi_sock_ops sock_ops = {
 	.connected = on_connected,
+	.started = on_started,
 	.place = on_place,
 	.received = on_received,
 	.ended = on_ended,
@@ -592,7 +616,11 @@ static void on_timer(struct nofi_timer *t)
 		if (is_excused(q, t->deadline, q->opts.connect_timeout_ns))
 			return;
 		ms = (unsigned)(q->opts.connect_timeout_ns / 1000000);
-		if (q->state == QUEUE_ICREQ)
+		if (q->state == QUEUE_STARTING)
+			die_of(q, -ETIMEDOUT, "connected, but the %s handshake did not end within "
+			       "%u ms; does the target expect one on this port?",
+			       q->stream->name, ms);
+		else if (q->state == QUEUE_ICREQ)
 			die_of(q, -ETIMEDOUT, "connected, but no ICResp within %u ms; is it an "
 			       "NVMe/TCP port, or is the target stuck?", ms);
 		else
@@ -693,6 +721,7 @@ int nofi_queue_new(struct nof_loop *loop, const struct nofi_queue_opts *opts,
 	q->command_timeout = opts->command_timeout_ns;
 	q->sock.fd = -1;
 	q->sock.ops = &sock_ops;
+	q->stream = opts->stream ? opts->stream : &nofi_stream_plain;
 	q->dirty.flush = flush;
 	q->timer.fn = on_timer;
 	q->defer.fn = on_defer;

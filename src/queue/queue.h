@@ -21,6 +21,7 @@
 #include "queue/loop.h"
 
 struct nofi_queue;
+struct nofi_stream_ops;
 struct nofi_tap;
 
 struct nofi_queue_opts {
@@ -32,9 +33,11 @@ struct nofi_queue_opts {
 	uint32_t maxr2t;		/* 1..NOFI_R2T_MAX, offered */
 	bool disable_sqflow;		/* CATTR b2 will be set: SQHD means nothing */
 	uint32_t incapsule_max;		/* bytes of data in an I/O capsule; 8192 for qid 0 */
-	uint64_t connect_timeout_ns;	/* TCP connect + ICResp */
+	uint64_t connect_timeout_ns;	/* TCP connect + the stream's handshake + ICResp */
 	uint64_t command_timeout_ns;	/* default of each command */
 	struct nofi_tap *tap;		/* NULL, or where plaintext PDUs are recorded */
+	const struct nofi_stream_ops *stream;	/* NULL: plain */
+	void *stream_arg;		/* for its start() */
 };
 
 /*
