@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char usage[] =
 "usage: ceiling --mode=server [--listen=ADDR] [--port=N] [--mptcp=on|off] [--resp=on|off]\n"
@@ -46,35 +45,6 @@ static _Noreturn void bad_usage(const char *what, const char *arg)
 {
 	fprintf(stderr, "ceiling: bad value '%s' for --%s\n%s", arg, what, usage);
 	exit(2);
-}
-
-uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-uint64_t hist_percentile(const struct hist *h, double percent)
-{
-	uint64_t want = (uint64_t)((double)h->count * percent / 100.0);
-	uint64_t seen = 0;
-	size_t i;
-
-	for (i = 0; i < sizeof(h->n) / sizeof(h->n[0]); i++) {
-		unsigned int shift;
-
-		seen += h->n[i];
-		if (!h->n[i] || seen <= want)
-			continue;
-		/* The inverse of hist_add(): the lowest 2^(HIST_SUB+1) values are exact. */
-		if (i < (2u << HIST_SUB))
-			return i;
-		shift = (unsigned int)(i >> HIST_SUB) - 1;
-		return ((uint64_t)(i - ((size_t)shift << HIST_SUB)) + 1) << shift;
-	}
-	return 0;
 }
 
 static uint64_t parse_size(const char *what, const char *arg, uint64_t min, uint64_t max)

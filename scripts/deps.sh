@@ -1,20 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Installs what building (and with --tests, testing) libnof needs and what this
-# system does not have yet. Does nothing, and needs no privilege, when all is here.
+# Installs what building (and with --tests, testing; with --bench, comparing) libnof needs and what
+# this system does not have yet. Does nothing, and needs no privilege, when all is here.
 set -u -o pipefail
 
-usage="usage: scripts/deps.sh [--tests] [--check] [--help]
+usage="usage: scripts/deps.sh [--tests] [--bench] [--check] [--help]
 
 Installs from Debian 12 what is missing to build libnof.
   --tests   also what ./runtests uses
+  --bench   also what bench/run measures libnof against, and with
   --check   install nothing; name what is missing and exit 1 if anything is"
 
 want_tests=0
+want_bench=0
 only_check=0
 for arg in "$@"; do
 	case $arg in
 	--tests) want_tests=1 ;;
+	--bench) want_bench=1 ;;
 	--check) only_check=1 ;;
 	--help) printf '%s\n' "$usage"; exit 0 ;;
 	*) printf 'deps.sh: unknown option %s\n%s\n' "$arg" "$usage" >&2; exit 2 ;;
@@ -30,6 +33,8 @@ build_packages=(gcc libc6-dev meson ninja-build pkgconf liburing-dev libnvme-dev
 test_packages=(libcmocka-dev libglib2.0-dev g++ clang valgrind mandoc tshark tcpdump
 	qemu-system-x86 busybox-static kmod iproute2 nftables mptcpize procps util-linux python3 libavahi-client-dev
 	libavahi-client3 avahi-daemon dbus)
+# The peers that speed is compared with, and what counts instructions and shows profiles.
+bench_packages=(fio libiscsi-bin libiscsi7 tgt libnbd-dev nbdkit mptcpize valgrind linux-perf python3)
 
 fail()
 {
@@ -77,6 +82,7 @@ fi
 
 packages=("${build_packages[@]}")
 ((want_tests)) && packages+=("${test_packages[@]}")
+((want_bench)) && packages+=("${bench_packages[@]}")
 missing=()
 for package in "${packages[@]}"; do
 	is_present "$package" || missing+=("$package")
