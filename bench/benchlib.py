@@ -11,18 +11,11 @@ import sys
 import tempfile
 import time
 
+import metrics
+from failures import BenchError, Skip, SKIPPED
+from metrics import pinned
+
 NQN = "nqn.2024-01.org.example:bench"
-
-
-class BenchError(Exception):
-    """A sentence for the user; the script exits with status 1."""
-
-
-class Skip(BenchError):
-    """Why this cannot be measured here; the script exits with SKIPPED."""
-
-
-SKIPPED = 77
 
 
 def program(build, *path):
@@ -36,13 +29,6 @@ def program(build, *path):
 def default_build():
     return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..",
                                          "build"))
-
-
-def pinned(cpu):
-    """For preexec_fn: runs the child on one CPU only."""
-    if cpu is None:
-        return None
-    return lambda: os.sched_setaffinity(0, {cpu})
 
 
 def two_cpus():
@@ -123,31 +109,30 @@ def uri(port, **keys):
 
 
 class Result:
-    """How a process ended: status, output, and the CPU it used by the kernel's account."""
+    """How a process ended: status, output, and what it used by the kernel's account."""
 
     def __init__(self, argv, timeout, cpu=None, env=None):
         start = time.monotonic()
-        before = os.times()
-        proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, preexec_fn=pinned(cpu), env=env)
-        try:
-            self.out, self.err = proc.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            proc.kill()
-            proc.communicate()
-            raise BenchError(f"no end within {timeout} s: {' '.join(argv)}") from None
-        except BaseException:
-            proc.kill()
-            proc.wait()
-            raise
-        after = os.times()
-        self.status = proc.returncode
-        self.seconds = time.monotonic() - start
-        # Only one child at a time is waited for, so the difference is this child's.
-        self.cpu_s = (after.children_user - before.children_user +
-                      after.children_system - before.children_system)
-        self.out = self.out.decode(errors="replace")
-        self.err = self.err.decode(errors="replace")
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                    preexec_fn=pinned(cpu), env=env)
+            try:
+                self.usage = metrics.wait_end(proc, timeout)
+                if not self.usage:
+                    raise BenchError(f"no end within {timeout} s: {' '.join(argv)}")
+            finally:
+                if proc.returncode is None:
+                    proc.kill()
+                    proc.wait()
+            self.status = proc.returncode
+            self.seconds = time.monotonic() - start
+            self.cpu_s = self.usage.cpu_s
+            self.out, self.err = (self._text(file) for file in (out, err))
+
+    @staticmethod
+    def _text(file):
+        file.seek(0)
+        return file.read().decode(errors="replace")
 
 
 def run_json(argv, timeout, cpu=None, env=None):

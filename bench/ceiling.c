@@ -23,6 +23,7 @@ static const char usage[] =
 "  --cpu=N         run on this CPU only\n"
 "  --spin          busy-wait instead of sleeping\n"
 "  --ramp=S        seconds not measured at the start (0.2)\n"
+"  --ios=N         client: end after N answers, whatever the time\n"
 "  --stage=BYTES   client: staging buffer (256k)\n"
 "  --direct=BYTES  client: payload still to come from which it goes straight to its buffer (16k)\n"
 "  --behind=BYTES  client: staging offered behind such a payload (4k)\n"
@@ -109,6 +110,7 @@ int main(int argc, char **argv)
 		{ "qd", required_argument, NULL, 'q' },
 		{ "runtime", required_argument, NULL, 't' },
 		{ "ramp", required_argument, NULL, 'r' },
+		{ "ios", required_argument, NULL, 'i' },
 		{ "resp", required_argument, NULL, 'R' },
 		{ "cpu", required_argument, NULL, 'c' },
 		{ "stage", required_argument, NULL, 'S' },
@@ -164,6 +166,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			o.ramp = parse_seconds("ramp", optarg);
+			break;
+		case 'i':
+			o.limit = parse_size("ios", optarg, 1, 1ull << 40);
 			break;
 		case 'R':
 			o.resp = parse_choice("resp", optarg, "off", "on");

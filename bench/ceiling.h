@@ -43,13 +43,14 @@ struct ceiling_opts {
 	unsigned int qd;	/* requests outstanding, at most 4096 */
 	double runtime;		/* measured seconds */
 	double ramp;		/* seconds before the measurement begins */
+	uint64_t limit;		/* ends after so many answers, 0: by the clock */
 	size_t stage;		/* client: bytes of the staging buffer */
 	size_t direct;		/* client: a payload with this much to come bypasses staging */
 	size_t behind;		/* client: staging bytes offered behind such a payload */
 	int rcvbuf;		/* client: SO_RCVBUF, 0 leaves the kernel's tuning alone */
 };
 
-/* Latencies in ns: 128 linear steps per power of two, so a percentile is at most 0.8 % off. */
+/* Latencies in ns: 128 linear steps per power of two, so a percentile is at most 0.4 % off. */
 #define HIST_SUB	7
 struct hist {
 	uint64_t n[(64 - HIST_SUB) << HIST_SUB];
@@ -68,7 +69,7 @@ static inline void hist_add(struct hist *h, uint64_t ns)
 	h->n[((size_t)shift << HIST_SUB) + (ns >> shift)]++;
 }
 
-/* Upper edge of the step that holds the given share of all latencies. */
+/* Middle of the step that holds the given share of all latencies, as nvmf-perf reports it. */
 uint64_t hist_percentile(const struct hist *h, double percent);
 
 /* One request: free (waiting in client.ready) or outstanding. */
@@ -100,12 +101,13 @@ struct client {
 
 	struct hist hist;
 	uint64_t ios;
+	uint64_t ramp_ios;	/* answers before the measurement began */
 	uint64_t sends;
 	uint64_t receives;
 	uint64_t ramp_ns;	/* when the measurement begins, 0 once it has */
 	uint64_t start_ns;
 	uint64_t end_ns;
-	double user_s;		/* CPU of this thread: at the start, then the difference */
+	double user_s;		/* CPU of this process: at the start, then the difference */
 	double sys_s;
 };
 

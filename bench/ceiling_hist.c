@@ -28,7 +28,7 @@ uint64_t hist_percentile(const struct hist *h, double percent)
 		if (i < (2u << HIST_SUB))
 			return i;
 		shift = (unsigned int)(i >> HIST_SUB) - 1;
-		return ((uint64_t)(i - ((size_t)shift << HIST_SUB)) + 1) << shift;
+		return ((uint64_t)(i - ((size_t)shift << HIST_SUB)) << shift) + (1ull << shift) / 2;
 	}
 	return 0;
 }

@@ -4,205 +4,357 @@
 
 Client on one CPU, server on another. Each round runs every subject once, in an order that
 rotates, so that whatever else the machine does hits all of them alike; what is compared are the
-medians over the rounds of the ratios within a round.
+medians over the rounds of the ratios within a round. Both engines of libnof are held against the
+better one of the raw loop; the bar is a pass mark for the engine that a user gets who asks for
+none.
 """
 
 import argparse
-import json
 import os
-import statistics
 import sys
+from collections import namedtuple
 
 import benchlib
+import metrics
 import parts
-from benchlib import BenchError
+import svgplot
+from benchlib import BenchError, Skip
 
 ENGINES = ("io_uring", "epoll")
 
-# name, block size, depth, [(metric, unit, scale, bar: libnof/raw, higher is better)]
+Metric = namedtuple("Metric", "key name unit scale bar higher")
+Workload = namedtuple("Workload", "bs qd spin longer metrics")
+
+PER_CPU = Metric("ios_per_cpu_s", "I/Os per client CPU second", "k/s", 1e-3, 0.85, True)
+RATE = Metric("iops", "I/Os per second", "k/s", 1e-3, None, True)
+
+# longer: a factor for the time measured, where rare events count.
 WORKLOADS = {
-    "4k-qd128": (4096, 128, [("ios_per_cpu_s", "k I/Os per CPU s", 1e-3, 0.7, True)]),
-    "4k-qd1": (4096, 1, [("p50_ns", "p50 us", 1e-3, 1.15, False)]),
-    "128k-qd32": (131072, 32, [("ios_per_cpu_s", "k I/Os per CPU s", 1e-3, 0.8, True),
-                               ("bw", "GB/s", 1e-9, 0.8, True)]),
+    "4k-qd128": Workload(4096, 128, False, 1, [PER_CPU, RATE]),
+    "4k-qd32": Workload(4096, 32, False, 1, [PER_CPU, RATE]),
+    "128k-qd32": Workload(131072, 32, False, 1, [
+        Metric("bw_per_cpu_s", "bandwidth per client CPU second", "GB/s", 1e-9, 0.92, True),
+        Metric("bw", "bandwidth", "GB/s", 1e-9, None, True)]),
+    "4k-qd1": Workload(4096, 1, False, 1.6, [
+        Metric("p50_ns", "median latency, both sleep", "µs", 1e-3, 1.05, False),
+        Metric("p99.9_ns", "p99.9 latency, both sleep", "µs", 1e-3, 1.25, False)]),
+    "4k-qd1-spin": Workload(4096, 1, True, 1.6, [
+        Metric("p50_ns", "median latency, both spin", "µs", 1e-3, 1.10, False),
+        Metric("p99.9_ns", "p99.9 latency, both spin", "µs", 1e-3, 1.25, False)]),
 }
+SYSCALLS_AT = "4k-qd32"
+SYSCALLS_BAR = 0.15
 
 
-def run_ceiling(args, port, transport, engine, bs, qd, cpu):
-    argv = [benchlib.program(args.build, "bench", "ceiling"), "--mode=client", f"--port={port}",
+def raw_argv(args, port, transport, engine, work, *more):
+    return [benchlib.program(args.build, "bench", "ceiling"), "--mode=client", f"--port={port}",
             "--mptcp=" + ("on" if transport == "mptcp" else "off"), "--engine=" + engine,
-            f"--bs={bs}", f"--qd={qd}", f"--runtime={args.runtime}", f"--ramp={args.ramp}",
-            *args.ceiling_arg]
-    doc, res = benchlib.run_json(argv, args.runtime + args.ramp + 30, cpu)
+            f"--bs={work.bs}", f"--qd={work.qd}", *(["--spin"] if work.spin else []),
+            *args.ceiling_arg, *more]
+
+
+def libnof_argv(args, port, transport, engine, work, *more):
+    where = benchlib.uri(port, engine=engine, nr_io_queues=1, queue_size=max(2 * work.qd, 32),
+                         mptcp="require" if transport == "mptcp" else "off")
+    return benchlib.perf_argv(args.build, "--rw=randread", f"--bs={work.bs}",
+                              f"--iodepth={work.qd}", "--queues=1", "--threads=1",
+                              "--poll=" + ("spin" if work.spin else args.poll), *more, where)
+
+
+def costs(ios, cpu, all_ios, usage, server):
+    """What is told of every run: per I/O, of the client and of its server."""
     return {
-        "ios": doc["ios"],
+        "client_user_us": cpu["user_s"] / ios * 1e6,
+        "client_sys_us": cpu["sys_s"] / ios * 1e6,
+        "server_user_us": server["user_s"] / all_ios * 1e6,
+        "server_sys_us": server["sys_s"] / all_ios * 1e6,
+        "client_switches": (usage.voluntary + usage.involuntary) / all_ios,
+        "server_switches": (server["voluntary"] + server["involuntary"]) / all_ios,
+        "client_rss_kib": usage.rss_kib,
+        "server_rss_kib": server["rss_kib"],
+    }
+
+
+def run_raw(args, server, transport, engine, work, runtime):
+    argv = raw_argv(args, server.port, transport, engine, work, f"--runtime={runtime}",
+                    f"--ramp={args.ramp}")
+    sampler = metrics.Sampler(server.proc.pid).start()
+    doc, res = benchlib.run_json(argv, runtime + args.ramp + 30, args.cpus[0])
+    used = doc["cpu"]
+    cpu_s = used["user_s"] + used["sys_s"]
+    return {
         "iops": doc["iops"],
         "ios_per_cpu_s": doc["ios_per_cpu_s"],
         "p50_ns": doc["lat_ns"]["50.000000"],
-        "p99_ns": doc["lat_ns"]["99.000000"],
+        "p99.9_ns": doc["lat_ns"]["99.900000"],
         "bw": doc["bw_bytes"],
-        "transport": doc["transport"],
-        "process_cpu_s": res.cpu_s,
+        "bw_per_cpu_s": doc["ios"] * work.bs / cpu_s if cpu_s else 0,
+        **costs(max(doc["ios"], 1), used, max(doc["all_ios"], 1), res.usage, sampler.stop()),
     }
 
 
-def run_libnof(args, port, transport, engine, bs, qd, cpu):
-    target = benchlib.uri(port, engine=engine, nr_io_queues=1, queue_size=max(2 * qd, 32),
-                          mptcp="require" if transport == "mptcp" else "off")
-    argv = benchlib.perf_argv(args.build, "--rw=randread", f"--bs={bs}", f"--iodepth={qd}",
-                              "--queues=1", "--threads=1", f"--runtime={args.runtime}",
-                              f"--ramp-time={args.ramp}", "--poll=" + args.poll, target)
-    doc, res = benchlib.run_json(argv, args.runtime + args.ramp + 30, cpu)
-    read = doc["jobs"][0]["read"]
+def run_libnof(args, server, transport, engine, work, runtime):
+    argv = libnof_argv(args, server.port, transport, engine, work, f"--runtime={runtime}",
+                       f"--ramp-time={args.ramp}")
+    sampler = metrics.Sampler(server.proc.pid).start()
+    doc, res = benchlib.run_json(argv, runtime + args.ramp + 30, args.cpus[0])
+    job = doc["jobs"][0]
+    read = job["read"]
     used = doc["cpu"]	# from the end of the ramp to the last answer, as total_ios
-    ios = read["total_ios"]
     # The numbers must not be filed under the wrong name.
     if doc["engine"] != engine or doc["transport"][0]["protocol"] != transport or \
-            doc["jobs"][0]["iodepth"] != qd:
+            job["iodepth"] != work.qd:
         raise BenchError(f"nvmf-perf used {doc['engine']}, {doc['transport'][0]['protocol']} and "
-                         f"depth {doc['jobs'][0]['iodepth']}, not {engine}, {transport}, {qd}")
+                         f"depth {job['iodepth']}, not {engine}, {transport}, {work.qd}")
     cpu_s = used["user_s"] + used["sys_s"]
     # A tool that reported less than it burnt would flatter itself: never believe fewer than 80 %.
-    if cpu_s < 0.8 * res.cpu_s * args.runtime / (args.runtime + args.ramp) - 0.05:
+    if cpu_s < 0.8 * res.cpu_s * runtime / (runtime + args.ramp) - 0.05:
         raise BenchError(f"nvmf-perf says it used {cpu_s:.2f} s of CPU, the kernel says "
                          f"{res.cpu_s:.2f} s")
+    ios = max(read["total_ios"], 1)
     return {
-        "ios": ios,
         "iops": read["iops"],
         "ios_per_cpu_s": ios / cpu_s if cpu_s else 0,
         "p50_ns": read["clat_ns"]["percentile"]["50.000000"],
-        "p99_ns": read["clat_ns"]["percentile"]["99.000000"],
+        "p99.9_ns": read["clat_ns"]["percentile"]["99.900000"],
         "bw": read["bw_bytes"],
-        "transport": transport,
-        "process_cpu_s": res.cpu_s,
+        "bw_per_cpu_s": ios * work.bs / cpu_s if cpu_s else 0,
+        **costs(ios, used, max(job["completed"], 1), res.usage, sampler.stop()),
     }
 
 
-def run_rounds(args, transport, name, progress):
-    bs, qd, _ = WORKLOADS[name]
-    client_cpu, server_cpu = args.cpus
-    subjects = [(who, engine) for engine in args.engines for who in ("ceiling", "libnof")]
-    if args.no_libnof:
-        subjects = [s for s in subjects if s[0] == "ceiling"]
+class Servers:
+    """The raw server and the target; while one is used the other sleeps (or, spinning, is not)."""
+
+    def __init__(self, args, transport, spin):
+        self.args, self.transport, self.spin = args, transport, spin
+        self.running = {}
+
+    def _start(self, who):
+        mptcp = self.transport == "mptcp"
+        more = ["--spin"] if self.spin else []
+        if who == "ceiling":
+            return benchlib.Server([benchlib.program(self.args.build, "bench", "ceiling"),
+                                    "--mode=server", "--port=0",
+                                    "--mptcp=" + ("on" if mptcp else "off"), *more],
+                                   self.args.cpus[1])
+        return benchlib.start_target(self.args.build, mptcp, ["null:64G,bs=4096"],
+                                     self.args.cpus[1], extra=more)
+
+    def __getitem__(self, who):
+        if self.spin:
+            # The one that is not used would take half of the CPU: only one at a time.
+            for other in [name for name in self.running if name != who]:
+                self.running.pop(other).stop()
+        if who not in self.running:
+            self.running[who] = self._start(who)
+        return self.running[who]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        for server in self.running.values():
+            server.stop()
+
+
+def subjects_of(args):
+    return [(who, engine) for engine in args.engines for who in ("ceiling", "libnof")
+            if who == "ceiling" or not args.no_libnof]
+
+
+def run_rounds(args, transport, name):
+    work = WORKLOADS[name]
+    subjects = subjects_of(args)
     runs = {subject: [] for subject in subjects}
-    mptcp = transport == "mptcp"
-    raw = benchlib.Server([benchlib.program(args.build, "bench", "ceiling"), "--mode=server",
-                           "--port=0", "--mptcp=" + ("on" if mptcp else "off")], server_cpu)
-    with raw:
-        # The servers sleep while the other is used.
-        target = None
-        if not args.no_libnof:
-            target = benchlib.start_target(args.build, mptcp, ["null:64G,bs=4096"], server_cpu)
-        try:
-            for rnd in range(args.rounds):
-                turn = rnd % len(subjects)
-                for subject in subjects[turn:] + subjects[:turn]:
-                    who, engine = subject
-                    run = run_ceiling if who == "ceiling" else run_libnof
-                    port = raw.port if who == "ceiling" else target.port
-                    runs[subject].append(run(args, port, transport, engine, bs, qd, client_cpu))
-                    progress(f"{transport} {name} round {rnd + 1}/{args.rounds} {who} {engine}")
-        finally:
-            if target:
-                target.stop()
+    with Servers(args, transport, work.spin) as servers:
+        for rnd, (who, engine) in parts.rotate(subjects, args.rounds):
+            parts.progress(f"{transport} {name} round {rnd + 1}/{args.rounds} {who} {engine}")
+            run = run_raw if who == "ceiling" else run_libnof
+            runs[who, engine].append(run(args, servers[who], transport, engine, work,
+                                         args.runtime * work.longer))
     return runs
-
-
-def median_of(runs, metric):
-    return statistics.median(run[metric] for run in runs)
-
-
-def median_ratio(ours, raw, metric):
-    return statistics.median(a[metric] / b[metric] for a, b in zip(ours, raw))
 
 
 def judge(transport, name, runs, args):
     """One row per metric and libnof engine."""
     rows = []
-    for metric, unit, scale, bar, higher in WORKLOADS[name][2]:
-        raw = {e: median_of(runs["ceiling", e], metric) for e in args.engines}
+    for metric in WORKLOADS[name].metrics:
+        raw = {engine: [run[metric.key] for run in runs["ceiling", engine]]
+               for engine in args.engines}
         # The better engine by its median, not by each round's luck.
-        best = (max if higher else min)(raw, key=raw.get)
+        best = (max if metric.higher else min)(raw, key=lambda engine: parts.spread(raw[engine])[0])
         for engine in args.engines:
-            row = {"transport": transport, "workload": name, "metric": metric, "unit": unit,
-                   "scale": scale, "engine": engine, "ceiling": raw[engine],
-                   "best_engine": best, "best_ceiling": raw[best], "bar": bar,
-                   "higher_is_better": higher}
-            ours = runs.get(("libnof", engine))
-            if ours:
-                row["libnof"] = median_of(ours, metric)
-                row["ratio_same"] = median_ratio(ours, runs["ceiling", engine], metric)
-                row["ratio_best"] = median_ratio(ours, runs["ceiling", best], metric)
-                ratio = row["ratio_best"]
-                row["met"] = ratio >= bar if higher else ratio <= bar
-            rows.append(row)
+            ours = [run[metric.key] for run in runs.get(("libnof", engine), [])]
+            if not ours:
+                continue
+            rows.append(parts.row(
+                transport, name, metric.name, metric.unit, ours, raw[best], metric.bar,
+                metric.higher, engine=engine, versus=best, scale=metric.scale,
+                judged=metric.bar is not None and engine == args.default_engine,
+                ratio_same_engine=parts.spread([a / b for a, b in zip(ours, raw[engine])
+                                                if b] or [0])[0]))
     return rows
 
 
-def cells(row):
-    def value(key):
-        return f"{row[key] * row['scale']:.1f}" if key in row else "-"
-
-    def ratio(key):
-        return f"{row[key]:.2f}" if key in row else "-"
-
-    bar = ("≥ " if row["higher_is_better"] else "≤ ") + f"{row['bar']:.2f}"
-    met = {True: "met", False: "MISSED", None: "-"}[row.get("met")]
-    return [row["transport"].upper(), row["workload"], row["unit"], row["engine"],
-            value("libnof"), value("ceiling"), ratio("ratio_same"),
-            f"{value('best_ceiling')} ({row['best_engine']})", ratio("ratio_best"), bar, met]
+def default_engine(args):
+    """What nvmf-perf takes when it is not told."""
+    with benchlib.start_target(args.build, False, ["null:1G"]) as target:
+        doc, _ = benchlib.run_json(benchlib.perf_argv(args.build, "--io-limit=1", "--rw=randread",
+                                                      benchlib.uri(target.port, mptcp="off")), 30)
+    return doc["engine"]
 
 
-HEAD = ["", "workload", "measure", "engine", "libnof", "raw, same engine", "ratio", "raw, best",
-        "ratio", "bar", ""]
+def count_syscalls(args, transport):
+    """Rows of system calls per I/O: the difference of 2N and N I/Os, so that set-up cancels."""
+    work = WORKLOADS[SYSCALLS_AT]
+    ios = 2000 if args.quick else 100000
+    counts = {subject: [] for subject in subjects_of(args)}
+    how = set()
+    with Servers(args, transport, False) as servers:
+        for rnd, (who, engine) in parts.rotate(list(counts), min(args.rounds, 3)):
+            parts.progress(f"{transport} system calls, round {rnd + 1} {who} {engine}")
+            argv_of = raw_argv if who == "ceiling" else libnof_argv
+            option = "--ios=" if who == "ceiling" else "--io-limit="
+            more = ["--runtime=60", "--ramp=0"] if who == "ceiling" else []
+            seen = []
+            for limit in (ios, 2 * ios):
+                count, way = metrics.count_syscalls(
+                    argv_of(args, servers[who].port, transport, engine, work, *more,
+                            f"{option}{limit}"), 60, args.cpus[0])
+                seen.append(count)
+                how.add(way)
+            counts[who, engine].append((seen[1] - seen[0]) / ios)
+    certain = how == {"perf"}
+    return [parts.row(transport, SYSCALLS_AT, "system calls per I/O", "", counts["libnof", engine],
+                      counts["ceiling", engine], SYSCALLS_BAR, False, bar_on="libnof",
+                      engine=engine, versus=engine, counted_with=", ".join(sorted(how)),
+                      judged=certain and engine == args.default_engine)
+            for engine in args.engines if ("libnof", engine) in counts]
 
 
-def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+COSTS = ("client_user_us", "client_sys_us", "server_user_us", "server_sys_us", "client_switches",
+         "server_switches", "client_rss_kib", "server_rss_kib")
+
+
+def summary(raw):
+    """Medians of what all runs cost."""
+    return [{"transport": one["transport"], "workload": one["workload"],
+             "subject": one["subject"], "engine": one["engine"],
+             **{key: parts.spread([run[key] for run in one["runs"]])[0]
+                for key in COSTS if all(run[key] is not None for run in one["runs"])}}
+            for one in raw]
+
+
+def parse():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parts.add_options(ap, rounds=9, runtime=0.6)
-    ap.add_argument("--ramp", type=float, default=0.3, help="seconds before, not measured")
+    ap.add_argument("--ramp", type=float, default=0.15, help="seconds before, not measured")
     ap.add_argument("--transports", default="tcp,mptcp")
     ap.add_argument("--engines", default=",".join(ENGINES))
     ap.add_argument("--workloads", default=",".join(WORKLOADS))
-    ap.add_argument("--poll", default="sleep", help="nvmf-perf --poll (sleep)")
+    ap.add_argument("--poll", default="sleep", help="nvmf-perf --poll where both sleep (sleep)")
     ap.add_argument("--ceiling-arg", action="append", default=[], metavar="OPTION",
-                    help="another option for the raw client, e.g. --ceiling-arg=--spin")
+                    help="another option for the raw client, e.g. --ceiling-arg=--stage=1m")
     ap.add_argument("--no-libnof", action="store_true", help="measure the raw loop only")
-    ap.add_argument("--markdown", metavar="FILE", help="write the table as markdown")
+    ap.add_argument("--no-syscalls", action="store_true", help="do not count system calls")
     args = parts.parse(ap)
     args.transports = args.transports.split(",")
     args.engines = args.engines.split(",")
-    args.workloads = args.workloads.split(",")
+    args.workloads = [name for name in args.workloads.split(",") if name]
     for name in args.workloads:
         if name not in WORKLOADS:
             ap.error(f"unknown workload '{name}': one of {', '.join(WORKLOADS)}")
     args.cpus = benchlib.two_cpus()
+    return args
 
-    tty = sys.stderr.isatty()
 
-    def progress(text):
-        if tty:
-            print("\r\033[K" + text, end="", file=sys.stderr, flush=True)
+def show_raw(raw):
+    """For --no-libnof: what the raw loop itself does."""
+    lines = []
+    for one in raw:
+        for metric in WORKLOADS[one["workload"]].metrics:
+            values = [run[metric.key] * metric.scale for run in one["runs"]]
+            middle, low, high = (parts.number(value) for value in parts.spread(values))
+            lines.append([one["transport"].upper(), one["workload"], one["engine"], metric.name,
+                          f"{middle} ({low}–{high})", metric.unit])
+    benchlib.table(["", "workload", "engine", "measure", "raw", ""], lines)
 
-    rows, raw = [], []
+
+def main():
+    args = parse()
+    args.default_engine = default_engine(args)
+    rows, raw, notes = [], [], []
     for transport in args.transports:
         for name in args.workloads:
-            runs = run_rounds(args, transport, name, progress)
+            runs = run_rounds(args, transport, name)
             rows += judge(transport, name, runs, args)
             raw += [{"transport": transport, "workload": name, "subject": who, "engine": engine,
                      "runs": docs} for (who, engine), docs in runs.items()]
-    progress("")
-    benchlib.table(HEAD, [cells(row) for row in rows])
-    if args.out:
-        with open(args.out, "w", encoding="utf-8") as file:
-            json.dump({"rounds": args.rounds, "runtime_s": args.runtime,
-                       "kernel": os.uname().release, "rows": rows, "raw": raw}, file, indent=1)
-            file.write("\n")
-    if args.markdown:
-        with open(args.markdown, "w", encoding="utf-8") as file:
-            benchlib.table(HEAD, [cells(row) for row in rows], file, markdown=True)
-    missed = [row for row in rows if row.get("met") is False]
-    return 1 if args.check and missed else 0
+            if name == SYSCALLS_AT and not args.no_syscalls and not args.no_libnof:
+                try:
+                    rows += count_syscalls(args, transport)
+                except Skip as reason:
+                    notes.append(f"{transport}: system calls were not counted: {reason}")
+    parts.progress("")
+    if args.no_libnof:
+        show_raw(raw)
+    for note in notes:
+        print(note, file=sys.stderr)
+    return parts.finish(args, "speed", rows, raw, notes=notes, costs=summary(raw),
+                        default_engine=args.default_engine)
+
+
+def write_costs(doc, out):
+    lines = []
+    for one in doc["costs"]:
+        if one["transport"] == "tcp" or one["engine"] == doc["default_engine"]:
+            switches = [one.get(who + "_switches", 0) * 1000 for who in ("client", "server")]
+            rss = [one.get(who + "_rss_kib", 0) / 1024 for who in ("client", "server")]
+            lines.append([one["transport"].upper(), one["workload"],
+                          "raw" if one["subject"] == "ceiling" else "libnof", one["engine"],
+                          *[f"{one[key]:.2f}" for key in COSTS[:4]],
+                          *[parts.number(value) for value in (*switches, *rss)]])
+    print("What one I/O costs (medians): microseconds of CPU, context switches per 1,000 I/Os, "
+          "and the peak of\nresident memory, buffers included. `server` is the raw server or "
+          "`nvmf-target`.\n", file=out)
+    benchlib.table(["", "workload", "", "engine", "client user µs", "system µs", "server user µs",
+                    "system µs", "client switches", "server switches", "client MiB",
+                    "server MiB"], lines, out, markdown=True)
+    print(file=out)
+
+
+def markdown(doc, out):
+    print("## Next to a raw loop\n", file=out)
+    print("`bench/ceiling` moves the same bytes, with the same system calls, and does nothing "
+          "else of the\nprotocol. Client on one CPU, server on the other, loopback, a null "
+          f"namespace; {doc['rounds']} rounds in which all\nsubjects take turns, "
+          f"{doc['runtime_s']:g} s each. `other` is the better engine of the raw loop, by its "
+          "median; a ratio\nis the median of the ratios within a round, in brackets the quartiles. "
+          f"The bar is a pass mark for {doc['default_engine']},\nwhich libnof takes when it is "
+          "not told; the other engine is held to it in brackets.\n", file=out)
+    parts.table(doc["rows"], out, markdown=True)
+    print("\n![Ratios to the raw loop](performance-speed.svg)\n", file=out)
+    for note in doc.get("notes", []):
+        print(note + "\n", file=out)
+    if doc.get("costs"):
+        write_costs(doc, out)
+
+
+def plots(doc, folder):
+    """Ratios turned so that more is better: 1 is the raw loop."""
+    groups = {}
+    for row in doc["rows"]:
+        if row.get("ratio") and row.get("bar_on") == "ratio":
+            name = f"{row['transport'].upper()} {row['workload']}: {row['metric']}"
+            low, high = row["ratio_low"], row["ratio_high"]
+            values = (row["ratio"], low, high) if row["higher_is_better"] else \
+                (1 / row["ratio"], 1 / high if high else 0, 1 / low if low else 0)
+            groups.setdefault(name, []).append(svgplot.Bar(row["engine"], *values))
+    svgplot.bars(os.path.join(folder, "performance-speed.svg"),
+                 "libnof next to the raw loop (latencies inverted: more is better)", "ratio",
+                 [svgplot.Group(name, found) for name, found in groups.items()],
+                 mark=(1.0, "raw loop"))
 
 
 if __name__ == "__main__":

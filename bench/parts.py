@@ -68,26 +68,28 @@ def _listed(values):
     return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
-def row(transport, workload, metric, unit, libnof, other=None, bar=None, higher=True, **more):
+def row(transport, workload, metric, unit, libnof, other=None, bar=None, higher=True,
+        bar_on=None, **more):
     """One line of the result.
 
     libnof and other: the values of all rounds (the n-th of both belong to one round), or one
     number. With other, the ratio is the median of the ratios within a round and the bar is held
-    against it; without, against the median of libnof itself. More, as it applies: engine; versus
-    (what other is); judged=False (the bar is shown, but is no pass mark); stable=True (the
-    libnof value itself, not only a ratio, may be compared between runs: a count, a size).
+    against it; without, or with bar_on="libnof", against the median of libnof itself. More, as it
+    applies: engine; versus (what other is); judged=False (the bar is shown, but is no pass mark);
+    stable=True (the libnof value itself, not only a ratio, may be compared between runs: a count,
+    a size); scale (a factor for showing libnof and other).
     """
     ours = _listed(libnof)
     out = {"transport": transport, "workload": workload, "metric": metric, "unit": unit}
     out["libnof"], out["libnof_low"], out["libnof_high"] = spread(ours)
-    value = out["libnof"]
+    bar_on = bar_on or ("libnof" if other is None else "ratio")
     if other is not None:
         theirs = _listed(other)
         out["other"], out["other_low"], out["other_high"] = spread(theirs)
         ratios = [a / b if b else 0.0 for a, b in zip(ours, theirs)]
         out["ratio"], out["ratio_low"], out["ratio_high"] = spread(ratios)
-        value = out["ratio"]
-    out["bar"] = bar
+    value = out[bar_on]
+    out["bar"], out["bar_on"] = bar, bar_on
     out["higher_is_better"] = higher
     out["met"] = None if bar is None else value >= bar if higher else value <= bar
     out["judged"] = bar is not None
@@ -96,26 +98,26 @@ def row(transport, workload, metric, unit, libnof, other=None, bar=None, higher=
 
 
 def number(value):
+    """Three digits or so: no more of a measured value means anything."""
     if value is None:
         return "–"
     if isinstance(value, str):
         return value
-    if value == int(value) and abs(value) < 1e6:
-        return str(int(value))
-    if abs(value) >= 1000:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else \
-        f"{value:.2g}"
+    if value == 0:
+        return "0"
+    for least, digits in ((100, 0), (10, 1), (0.1, 2), (0.01, 3)):
+        if abs(value) >= least:
+            return f"{value:.{digits}f}"
+    return f"{value:.2g}"
 
 
-def _with_spread(doc, key):
+def with_spread(doc, key):
     if doc.get(key) is None:
         return "–"
-    text = number(doc[key])
-    low, high = doc.get(key + "_low"), doc.get(key + "_high")
-    if low is None or low == high:
-        return text
-    return f"{text} ({number(low)}–{number(high)})"
+    scale = 1 if key == "ratio" else doc.get("scale", 1)
+    text, low, high = (number(doc[key + end] * scale) if key + end in doc else None
+                       for end in ("", "_low", "_high"))
+    return text if low is None or low == high else f"{text} ({low}–{high})"
 
 
 def bar_text(doc):
@@ -135,11 +137,12 @@ HEAD = ["", "workload", "measure", "engine", "libnof", "other", "ratio", "bar", 
 
 
 def cells(doc):
-    other = _with_spread(doc, "other")
+    other = with_spread(doc, "other")
     if doc.get("versus") and "other" in doc:
         other += f" {doc['versus']}"
-    return [doc["transport"].upper(), doc["workload"], f"{doc['metric']}, {doc['unit']}",
-            doc.get("engine", ""), _with_spread(doc, "libnof"), other, _with_spread(doc, "ratio"),
+    measure = ", ".join(filter(None, (doc["metric"], doc["unit"])))
+    return [doc["transport"].upper(), doc["workload"], measure,
+            doc.get("engine", ""), with_spread(doc, "libnof"), other, with_spread(doc, "ratio"),
             bar_text(doc), verdict(doc)]
 
 

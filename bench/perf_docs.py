@@ -25,11 +25,8 @@ def write_bars(doc, out):
           "not what a user gets who\nconfigures nothing.\n", file=out)
     lines = []
     for name, row in rows:
-        value = "ratio" if "ratio" in row else "libnof"
-        low, high = row.get(value + "_low"), row.get(value + "_high")
-        text = parts.number(row[value])
-        if low is not None and low != high:
-            text += f" ({parts.number(low)}–{parts.number(high)})"
+        text = parts.with_spread(row, row.get("bar_on") or ("ratio" if "ratio" in row
+                                                            else "libnof"))
         lines.append([name, row["transport"].upper(), row["workload"], row["metric"],
                       row.get("engine", ""), text, parts.bar_text(row), parts.verdict(row)])
     benchlib.table(["part", "", "workload", "measure", "engine", "is", "bar", ""], lines, out,

@@ -11,6 +11,7 @@ enum { EVENTS = 64 };
 
 static int ep = -1;
 static bool is_stopping;
+static bool does_spin;
 static uint64_t now_ns;
 static struct timer *timers;		/* head: the next to fire */
 static void (*reaper)(void);
@@ -137,12 +138,19 @@ static int next_timeout(void)
 {
 	uint64_t left;
 
+	if (does_spin)
+		return 0;
 	if (!timers)
 		return -1;
 	if (timers->at <= now_ns)
 		return 0;
 	left = (timers->at - now_ns + MS - 1) / MS;
 	return left > 60000 ? 60000 : (int)left;
+}
+
+void loop_set_spin(bool on)
+{
+	does_spin = on;
 }
 
 void loop_run(void)

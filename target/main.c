@@ -81,6 +81,7 @@ static const char usage_text[] =
 "  --queue-size=N         entries per queue (default 1024)\n"
 "  --kato-check=on|off    give up hosts that are silent for 1.5 keep alive timeouts (default on)\n"
 "  --no-flush-cache       report no volatile write cache\n"
+"  --spin                 never sleep while waiting, for measurements\n"
 "  --max-conns=N          connections at a time (default 1024)\n"
 "tests\n"
 "  --fault=SCRIPT|@FILE   misbehave; the language is in nvmf-target(1)\n"
@@ -179,7 +180,7 @@ enum {
 	O_R2T, O_R2T_SIZE, O_C2H_SIZE, O_SUCCESS, O_CPDA, O_MAXH2CDATA, O_MDTS, O_QUEUES,
 	O_QUEUE_SIZE, O_KATO_CHECK, O_ALLOW_HOST, O_NO_FLUSH, O_MAX_CONNS, O_CONTROL, O_VERBOSE,
 	O_ANA, O_ANATT, O_CQT, O_CRDT, O_TBKAS, O_ACL, O_CNTLID_MIN, O_ZASL,
-	O_CAPACITY, O_OP_TIME, O_DISCOVERY_NQN, O_CONGESTION,
+	O_CAPACITY, O_OP_TIME, O_DISCOVERY_NQN, O_CONGESTION, O_SPIN,
 	O_HELP, O_VERSION, O_BASH_OPTIONS,
 };
 
@@ -204,6 +205,7 @@ static const struct option longopts[] = {
 	{ "queues", required_argument, NULL, O_QUEUES },
 	{ "queue-size", required_argument, NULL, O_QUEUE_SIZE },
 	{ "kato-check", required_argument, NULL, O_KATO_CHECK },
+	{ "spin", no_argument, NULL, O_SPIN },
 	{ "allow-host", required_argument, NULL, O_ALLOW_HOST },
 	{ "no-flush-cache", no_argument, NULL, O_NO_FLUSH },
 	{ "max-conns", required_argument, NULL, O_MAX_CONNS },
@@ -342,6 +344,9 @@ static void set_option(int o, const char *v, struct subsys **cur)
 		break;
 	case O_KATO_CHECK:
 		opt.kato_check = on_off("kato-check", v);
+		break;
+	case O_SPIN:
+		opt.spin = true;
 		break;
 	case O_IN_CAPSULE:
 		opt.in_capsule = number("in-capsule", v, 0, 16 << 20) & ~15u;
@@ -530,6 +535,7 @@ int main(int argc, char **argv)
 		if (opt.ready_fd > 2)
 			close(opt.ready_fd);
 	}
+	loop_set_spin(opt.spin);
 	loop_run();
 	rc = 0;
 out:

@@ -167,6 +167,7 @@ struct options {
 	const char *congestion;		/* NULL: the system's */
 	bool hdgst, ddgst;		/* agree when the host offers */
 	bool success;			/* SUCCESS on the last C2HData where allowed (T-14) */
+	bool spin;			/* --spin: never sleep */
 	bool kato_check;
 	bool vwc;
 	bool verbose;
