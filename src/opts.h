@@ -12,7 +12,7 @@
 #include "err.h"
 #include "nof.h"
 
-enum { NOFI_NQN_MAX = 223, NOFI_IO_QUEUES_LIMIT = 256 };
+enum { NOFI_NQN_MAX = 223, NOFI_IO_QUEUES_LIMIT = 1024 };
 
 /* nof_opts_set() with the sentence in *err. */
 int nofi_opts_set(struct nof_opts *opts, const char *key, const char *value, struct nofi_err *err);

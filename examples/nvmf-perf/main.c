@@ -5,7 +5,7 @@
 
 #include "perf.h"
 
-enum { MAX_ASKED = 256 };	/* the library's limit of nr_io_queues */
+enum { MAX_ASKED = 1024 };	/* the library's limit of nr_io_queues */
 
 /* One for each channel; with hedged reads a second one that they are sent by. */
 static uint32_t queues_to_ask(const struct perf_opts *o, const struct nof_opts *opts)

@@ -38,7 +38,7 @@
 
 enum {
 	NOFI_ADMIN_ENTRIES = 32,	/* SQSIZE 31, as Linux has it (F-1) */
-	NOFI_IO_QUEUES_MAX = 256,	/* more are never asked for */
+	NOFI_IO_QUEUES_MAX = 1024,	/* more are never asked for */
 	NOFI_CTRL_NOTES = 32,		/* events that may wait for the user */
 	NOFI_CTRL_NEWS = 4,		/* changes that may wait for the watches */
 	NOFI_ABORTS_MAX = 4,		/* at a time, if the controller takes so many (ACL) */

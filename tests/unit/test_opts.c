@@ -69,8 +69,8 @@ static void test_limits(void **state)
 		int r;
 	} t[] = {
 		{ "nr_io_queues", "0", 0 },
-		{ "nr_io_queues", "256", 0 },
-		{ "nr_io_queues", "257", -EINVAL },
+		{ "nr_io_queues", "1024", 0 },
+		{ "nr_io_queues", "1025", -EINVAL },
 		{ "nr_io_queues", "4294967297", -EINVAL },
 		{ "nr_io_queues", "", -EINVAL },
 		{ "nr_io_queues", " 1", -EINVAL },
