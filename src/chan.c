@@ -15,8 +15,7 @@ enum { EXTRA_IOS = 64 };	/* operations beyond the queue's depth that may wait fo
 
 static void free_tables(struct nof_chan *chan)
 {
-	free(chan->ios);
-	free(chan->pool);
+	free(chan->table);
 	nofi_hedge_free(chan);
 }
 
@@ -25,21 +24,43 @@ static int alloc_tables(struct nof_chan *chan, uint32_t depth)
 {
 	chan->limit = depth + EXTRA_IOS;
 	chan->npool = depth;
-	chan->ios = calloc(chan->limit, sizeof(*chan->ios));
-	chan->pool = calloc(chan->npool, sizeof(*chan->pool));
-	if (!chan->ios || !chan->pool)
+	chan->table = malloc(depth * sizeof(*chan->pool) + chan->limit * sizeof(*chan->ios));
+	if (!chan->table)
 		return -ENOMEM;
-	for (uint32_t i = chan->limit; i--;) {
-		chan->ios[i].chan = chan;
-		chan->ios[i].first.io = &chan->ios[i];
-		chan->ios[i].next = chan->free;
-		chan->free = &chan->ios[i];
-	}
-	for (uint32_t i = chan->npool; i--;) {
-		chan->pool[i].next = chan->pieces;
-		chan->pieces = &chan->pool[i];
-	}
+	chan->pool = chan->table;
+	chan->ios = (struct nof_io *)(chan->pool + depth);
+	nofi_chan_more_pieces(chan);
 	return 0;
+}
+
+/*
+ * An idle channel touches a page of its table, if that; one that never has more than a few
+ * requests at a time, a few pages. The rest is address space: what was never in use is written
+ * to only when the free lists have run out.
+ */
+struct nof_io *nofi_chan_fresh_io(struct nof_chan *chan)
+{
+	struct nof_io *io = &chan->ios[chan->nios];
+
+	if (chan->nios == chan->limit)
+		return NULL;
+	chan->nios++;
+	memset(io, 0, sizeof(*io));
+	io->chan = chan;
+	io->first.io = io;
+	return io;
+}
+
+/* Pieces from the end of their array downwards, which is beside the first requests. */
+void nofi_chan_more_pieces(struct nof_chan *chan)
+{
+	struct nofi_piece *p;
+
+	if (chan->npieces == chan->npool)
+		return;
+	p = &chan->pool[chan->npool - ++chan->npieces];
+	memset(p, 0, sizeof(*p));
+	chan->pieces = p;
 }
 
 static void chan_free(struct nof_chan *chan)

@@ -173,11 +173,12 @@ struct nof_chan {
 	struct nofi_hedger *hedger;	/* io_hedge.c; NULL: no path has the option */
 
 	/* Requests and pieces. */
-	struct nof_io *ios;		/* [limit] */
-	struct nof_io *free;		/* those not in use */
-	struct nofi_piece *pool;	/* [npool] */
-	struct nofi_piece *pieces;	/* those not in use */
-	uint32_t npool;
+	void *table;			/* memory of the next two: pool, ios */
+	struct nof_io *ios;		/* [limit]; the first nios were in use once */
+	struct nof_io *free;		/* of these, those not in use */
+	struct nofi_piece *pool;	/* [npool]; the last npieces were in use once */
+	struct nofi_piece *pieces;	/* not in use; NULL when all npool are */
+	uint32_t nios, npieces, npool;
 	bool is_short;			/* a request waits for a piece */
 	bool needs_pump;		/* the deferred call has to send what waits */
 	struct nofi_pieces again;	/* may be sent again as soon as there is a way with room */
@@ -262,6 +263,11 @@ void nofi_chan_free_paths(struct nof_chan *chan);
 void nofi_chan_reap_paths(struct nof_chan *chan);
 
 /* ---- chan.c ---- */
+
+/* A request that was never in use; NULL: there is none left. */
+struct nof_io *nofi_chan_fresh_io(struct nof_chan *chan);
+/* The list of free pieces is empty: one that was never in use comes to it, if there is one. */
+void nofi_chan_more_pieces(struct nof_chan *chan);
 
 /* The first queue is ready (err NULL), or none will be. */
 void nofi_chan_opened(struct nof_chan *chan, uint16_t qid, const struct nofi_err *err);

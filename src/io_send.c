@@ -30,6 +30,8 @@ struct nofi_piece *nofi_piece_get(struct nof_io *io)
 	if (io->is_first_used) {
 		p = chan->pieces;
 		chan->pieces = p->next;
+		if (!chan->pieces)
+			nofi_chan_more_pieces(chan);
 		p->io = io;
 	}
 	io->is_first_used = true;
@@ -594,9 +596,10 @@ int nofi_io_get(struct nof_chan *chan, const char *name, uint32_t flags, nof_don
 	    (!chan->nactive && (chan->is_fail_fast || is_fail_fast)))
 		return not_connected(chan);
 	io = chan->free;
-	if (!io)
+	if (io)
+		chan->free = io->next;
+	else if (!(io = nofi_chan_fresh_io(chan)))
 		return too_many(chan);
-	chan->free = io->next;
 	chan->inflight++;
 	chan->epoch_inflight[chan->is_epoch]++;
 	io->is_epoch = chan->is_epoch;

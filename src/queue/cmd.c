@@ -13,6 +13,7 @@
 enum { SQE_FLAGS = 1, SQE_CID = 2, SQE_NSID = 4, SQE_SGL = 24, SQE_CDW10 = 40 };
 
 enum { STATUS_CODE = 0x7ff };	/* SCT and SC: 0 is success */
+enum { REFILL = 15 };		/* new slots at a time: less than a page of them */
 
 int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops,
 		      const struct nofi_queue_opts *o)
@@ -42,12 +43,29 @@ int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops
 		nofi_machine_free(m);
 		return -ENOMEM;
 	}
-	memset(m->cmds, 0, slots * sizeof(*m->cmds));
-	for (uint32_t i = 0; i < slots; i++) {
-		m->cmds[i].cid = (uint16_t)i;
-		m->free[m->free_count++] = (uint16_t)(slots - 1 - i);
-	}
 	return 0;
+}
+
+/*
+ * A queue that is never deeper than this touches one page of its table; the rest is address
+ * space. It is asked when the stack has run short, so that it costs the usual command nothing.
+ */
+bool nofi_machine_refill(struct nofi_machine *m)
+{
+	uint16_t n = m->slots - m->used < REFILL ? (uint16_t)(m->slots - m->used) : REFILL;
+
+	if (!n)
+		return false;
+	memset(&m->cmds[m->used], 0, n * sizeof(*m->cmds));
+	/* What is on the stack is taken after these: it is in the cache no less. */
+	for (uint16_t i = n; i--;) {
+		uint16_t slot = (uint16_t)(m->used + i);
+
+		m->cmds[slot].cid = slot;
+		m->free[m->free_count++] = slot;
+	}
+	m->used = (uint16_t)(m->used + n);
+	return true;
 }
 
 void nofi_machine_free(struct nofi_machine *m)
@@ -60,7 +78,9 @@ void nofi_machine_free(struct nofi_machine *m)
 
 uint32_t nofi_machine_room(const struct nofi_machine *m)
 {
-	return m->free_count > m->reserved ? (uint32_t)(m->free_count - m->reserved) : 0;
+	uint32_t n = nofi_machine_unused(m);
+
+	return n > m->reserved ? n - m->reserved : 0;
 }
 
 int nofi_machine_take(struct nofi_machine *m, uint32_t flags, struct nofi_cmd_desc *d)
@@ -70,8 +90,10 @@ int nofi_machine_take(struct nofi_machine *m, uint32_t flags, struct nofi_cmd_de
 
 	if (m->is_stopped || !m->pp.is_ready)
 		return -ENOTCONN;
-	if (!(flags & NOFI_CMD_RESERVED ? m->free_count : nofi_machine_room(m)))
+	if (!(flags & NOFI_CMD_RESERVED ? nofi_machine_unused(m) : nofi_machine_room(m)))
 		return -EAGAIN;
+	if (!m->free_count)
+		(void)nofi_machine_refill(m);
 	slot = m->free[--m->free_count];
 	cmd = &m->cmds[slot];
 	memset(cmd->sqe, 0, sizeof(cmd->sqe));
@@ -168,7 +190,10 @@ bool nofi_machine_rw(struct nofi_machine *m, const struct nofi_rw *rw, uint64_t 
 {
 	struct nofi_cmd *cmd;
 
-	if (m->is_stopped || !m->pp.is_ready || m->free_count <= m->reserved)
+	if (m->is_stopped || !m->pp.is_ready)
+		return false;
+	/* Used for I/O queues, where nothing is reserved. */
+	if (m->free_count <= m->reserved && !nofi_machine_refill(m))
 		return false;
 	cmd = &m->cmds[m->free[--m->free_count]];
 	memset(cmd->sqe, 0, sizeof(cmd->sqe));
@@ -191,11 +216,11 @@ bool nofi_machine_redirect(struct nofi_machine *m, const void *old, const struct
 	struct nofi_cmd *cmd;
 	unsigned i;
 
-	for (i = 0; i < m->slots; i++)
+	for (i = 0; i < m->used; i++)
 		if (m->cmds[i].state != NOFI_SLOT_FREE && m->cmds[i].arg == old)
 			break;
 	cmd = &m->cmds[i];
-	if (m->is_stopped || i == m->slots || cmd->xfer.dir != NOFI_DIR_READ ||
+	if (m->is_stopped || i == m->used || cmd->xfer.dir != NOFI_DIR_READ ||
 	    cmd->xfer.length >= NOFI_DIRECT_MIN || iov->iov_len < cmd->xfer.length)
 		return false;
 	cmd->iov = iov;
@@ -330,7 +355,7 @@ void nofi_machine_fail(struct nofi_machine *m, const struct nofi_err *err)
 	/* In the order of their deadlines; then those without. */
 	while (m->first != NOFI_NO_SLOT)
 		fail_one(m, &m->cmds[m->first], &cpl);
-	for (unsigned i = 0; i < m->slots; i++)
+	for (unsigned i = 0; i < m->used; i++)
 		if (m->cmds[i].state != NOFI_SLOT_FREE)
 			fail_one(m, &m->cmds[i], &cpl);
 }

@@ -91,10 +91,11 @@ struct nofi_machine {
 	bool is_sqflow;			/* SQHD means something */
 	bool is_stopped;		/* fatal was called or the queue died: no more rx, tx */
 
-	struct nofi_cmd *cmds;		/* [slots] */
-	uint16_t *free;			/* stack of free slots */
+	struct nofi_cmd *cmds;		/* [slots]; those from used on have never been written */
+	uint16_t *free;			/* stack of free slots below used */
 	uint16_t slots;			/* entries − 1: what may be outstanding (T-17) */
-	uint16_t free_count;
+	uint16_t used;			/* slots that were in use once: the others take no memory */
+	uint16_t free_count;		/* in free */
 	uint16_t reserved;		/* slots kept for NOFI_CMD_RESERVED */
 	uint8_t cid_bits;		/* of the slot number in a CID; the rest is generation */
 	uint16_t slot_mask;		/* so many bits */
@@ -130,7 +131,14 @@ int nofi_machine_take(struct nofi_machine *m, uint32_t flags, struct nofi_cmd_de
 void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, uint64_t deadline);
 /* false: no slot, or no connection. */
 bool nofi_machine_rw(struct nofi_machine *m, const struct nofi_rw *rw, uint64_t deadline);
+/* The stack of free slots is short: some that were never in use come onto it. False: none left. */
+bool nofi_machine_refill(struct nofi_machine *m);
 uint32_t nofi_machine_room(const struct nofi_machine *m);
+/* Slots that no command holds. */
+static inline uint32_t nofi_machine_unused(const struct nofi_machine *m)
+{
+	return (uint32_t)(m->free_count + m->slots - m->used);
+}
 /* See nofi_queue_redirect(). */
 bool nofi_machine_redirect(struct nofi_machine *m, const void *old, const struct iovec *iov,
 			   nofi_cmd_done_fn *done, void *arg);

@@ -482,7 +482,7 @@ uint32_t nofi_queue_room(const struct nofi_queue *q)
 
 bool nofi_queue_is_idle(const struct nofi_queue *q)
 {
-	return q->m.free_count == q->m.slots;
+	return q->m.free_count == q->m.used;
 }
 
 void nofi_queue_wait_room(struct nofi_queue *q, struct nofi_waiter *w)

@@ -60,7 +60,7 @@ static inline struct nofi_cmd *find(struct nofi_machine *m, uint16_t cid, const 
 {
 	uint16_t slot = cid & m->slot_mask;
 
-	if (slot < m->slots && m->cmds[slot].cid == cid && m->cmds[slot].state == NOFI_SLOT_SENT)
+	if (slot < m->used && m->cmds[slot].cid == cid && m->cmds[slot].state == NOFI_SLOT_SENT)
 		return &m->cmds[slot];
 	return not_found(m, cid, what, fei);
 }

@@ -246,7 +246,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		else
 			rig_check_memory(s.cmds[k], 0);
 	}
-	CHECK(s.r->m.free_count == s.r->m.slots);
+	CHECK(nofi_machine_unused(&s.r->m) == s.r->m.slots);
 	CHECK(!nofi_machine_has_tx(&s.r->m));
 	check_stream(&s);
 	rig_free(s.r);

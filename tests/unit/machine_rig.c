@@ -421,7 +421,7 @@ void rig_check_all_done(struct rig *r)
 		nofi_machine_fail(&r->m, &r->fatal_err);
 	for (struct rig_cmd *c = r->cmds; c; c = c->next)
 		CHECK(c->done_count == 1);
-	CHECK(r->m.free_count == r->m.slots);
+	CHECK(nofi_machine_unused(&r->m) == r->m.slots);
 	CHECK(!nofi_machine_deadline(&r->m) && !nofi_machine_oldest(&r->m));
 	CHECK(!nofi_machine_has_tx(&r->m));
 }

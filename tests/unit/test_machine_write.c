@@ -249,7 +249,7 @@ static void t16_response_before_send_done(void **state)
 		rig_deliver(r);
 		assert_int_equal(r->fatal_count, 0);
 		assert_int_equal(c->done_count, 0);
-		assert_int_equal(r->m.free_count, r->m.slots - 1);
+		assert_int_equal(nofi_machine_unused(&r->m), r->m.slots - 1);
 		rig_sent(r);
 		assert_int_equal(c->done_count, 1);
 		assert_int_equal(c->error, 0);
