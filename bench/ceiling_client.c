@@ -152,7 +152,8 @@ static void read_cpu(double *user, double *sys)
 {
 	struct rusage ru;
 
-	getrusage(RUSAGE_SELF, &ru);	/* also the kernel's io_uring workers, if there are any */
+	/* With the kernel's io_uring workers, if there are any. */
+	getrusage(RUSAGE_SELF, &ru);
 	*user = (double)ru.ru_utime.tv_sec + (double)ru.ru_utime.tv_usec / 1e6;
 	*sys = (double)ru.ru_stime.tv_sec + (double)ru.ru_stime.tv_usec / 1e6;
 }

@@ -148,6 +148,8 @@ def cells(doc):
 
 def table(rows, out=sys.stdout, markdown=False):
     """Columns that say nothing in any row are left out."""
+    if not rows:
+        return
     lines = [cells(doc) for doc in rows]
     used = [i for i in range(len(HEAD))
             if any(line[i] not in ("", "–") for line in lines)] or [0]

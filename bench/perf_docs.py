@@ -27,7 +27,10 @@ def write_bars(doc, out):
     for name, row in rows:
         text = parts.with_spread(row, row.get("bar_on") or ("ratio" if "ratio" in row
                                                             else "libnof"))
-        lines.append([name, row["transport"].upper(), row["workload"], row["metric"],
+        measure = row["metric"]
+        if "ratio" in row and row.get("bar_on") == "ratio":
+            measure += f", over {row['versus']}" if row.get("versus") else ", ratio"
+        lines.append([name, row["transport"].upper(), row["workload"], measure,
                       row.get("engine", ""), text, parts.bar_text(row), parts.verdict(row)])
     benchlib.table(["part", "", "workload", "measure", "engine", "is", "bar", ""], lines, out,
                    markdown=True)

@@ -26,7 +26,7 @@ struct timer {
 int loop_init(void);			/* 0 or -errno */
 void loop_run(void);			/* until loop_stop() */
 void loop_stop(void);
-void loop_set_spin(bool on);		/* asks again and again instead of sleeping, for measurements */
+void loop_set_spin(bool on);		/* asks again instead of sleeping, for measurements */
 void loop_fini(void);
 
 int loop_add(struct io *io, uint32_t events);	/* 0 or -errno */
