@@ -275,8 +275,8 @@ static void report(const struct client *c, bool mptcp)
 	double cpu = c->user_s + c->sys_s;
 
 	printf("{\"engine\": \"%s\", \"transport\": \"%s\", \"bs\": %u, \"qd\": %u, "
-	       "\"spin\": %s, \"runtime_s\": %.6f, \"all_ios\": %llu, \"ios\": %llu, \"iops\": %.1f, "
-	       "\"bw_bytes\": %.0f, \"cpu\": {\"user_s\": %.6f, \"sys_s\": %.6f}, "
+	       "\"spin\": %s, \"runtime_s\": %.6f, \"all_ios\": %llu, \"ios\": %llu, "
+	       "\"iops\": %.1f, \"bw_bytes\": %.0f, \"cpu\": {\"user_s\": %.6f, \"sys_s\": %.6f}, "
 	       "\"ios_per_cpu_s\": %.1f, \"sends\": %llu, \"receives\": %llu, "
 	       "\"lat_ns\": {\"mean\": %.0f, \"50.000000\": %llu, \"99.000000\": %llu, "
 	       "\"99.900000\": %llu}}\n",
