@@ -94,14 +94,23 @@ static const struct nofi_crc32c_ops ops_portable = {
 /* NULL until the first use. Every thread that gets here first finds the same. */
 static const struct nofi_crc32c_ops *_Atomic chosen;
 
+const struct nofi_crc32c_ops *nofi_crc32c_nth(unsigned n)
+{
+	const struct nofi_crc32c_ops *all[] = {
+		nofi_crc32c_probe_avx512(), nofi_crc32c_probe_x86(), nofi_crc32c_probe_arm(),
+		&ops_portable,
+	};
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] && n-- == 0)
+			return all[i];
+	return NULL;
+}
+
 static __attribute__((noinline, cold)) const struct nofi_crc32c_ops *choose(void)
 {
-	const struct nofi_crc32c_ops *ops = nofi_crc32c_probe_x86();
+	const struct nofi_crc32c_ops *ops = nofi_crc32c_nth(0);
 
-	if (!ops)
-		ops = nofi_crc32c_probe_arm();
-	if (!ops)
-		ops = &ops_portable;
 	/* Relaxed: what it points to is constant, there is nothing to order. */
 	atomic_store_explicit(&chosen, ops, memory_order_relaxed);
 	return ops;

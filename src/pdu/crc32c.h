@@ -31,7 +31,7 @@ static inline uint32_t nofi_crc32c(const void *data, size_t len)
 	return nofi_crc32c_final(nofi_crc32c_update(NOFI_CRC32C_INIT, data, len));
 }
 
-/* For tests: the portable code, and which implementation runs ("sse4.2", "armv8", "portable"). */
+/* For tests: the portable code, and what runs ("avx512", "sse4.2", "armv8", "portable"). */
 uint32_t nofi_crc32c_update_portable(uint32_t crc, const void *data, size_t len);
 const char *nofi_crc32c_impl(void);
 

@@ -7,6 +7,7 @@
  *   HW_U64(crc, w)   crc continued over the 8 bytes of w, first byte lowest
  *   HW_U8(crc, b)    crc continued over one byte
  *   HW_CLMUL(a, k)   carry-less product of two 32-bit values, as uint64_t
+ * or HW_ONE_STREAM_ONLY, if it has better for long pieces.
  *
  * One CRC instruction takes about three cycles but a new one can start every
  * cycle, so long pieces are cut in three streams of n bytes each that run
@@ -18,6 +19,32 @@
  * no extra step.
  */
 #include "pdu/wire.h"
+
+/* One stream: what is left of a piece, and short pieces. */
+HW_TARGET_NO_CLMUL static inline __attribute__((always_inline)) uint32_t
+one_stream(uint32_t crc, uint8_t *dst, const uint8_t *src, size_t len)
+{
+	uint64_t w;
+
+	for (; len >= 8; len -= 8, src += 8) {
+		w = nofi_get64(src);
+		if (dst) {
+			nofi_put64(dst, w);
+			dst += 8;
+		}
+		crc = HW_U64(crc, w);
+	}
+	for (; len; len--, src++) {
+		uint8_t byte = *src;
+
+		if (dst)
+			*dst++ = byte;
+		crc = HW_U8(crc, byte);
+	}
+	return crc;
+}
+
+#ifndef HW_ONE_STREAM_ONLY
 
 /* A block of 3 * 1360 = 4080 bytes suits 4 KiB pieces, 3 * 168 = 504 suits 512 bytes. */
 enum { LONG_N = 1360, SHORT_N = 168 };
@@ -50,30 +77,6 @@ three_streams(uint32_t crc, uint8_t *dst, const uint8_t *src, size_t n, uint32_t
 		c = HW_U64(c, wc);
 	}
 	return HW_U64(c, wc ^ HW_CLMUL(a, k2) ^ HW_CLMUL(b, k1));
-}
-
-/* One stream: what is left of a piece, and short pieces. */
-HW_TARGET_NO_CLMUL static inline __attribute__((always_inline)) uint32_t
-one_stream(uint32_t crc, uint8_t *dst, const uint8_t *src, size_t len)
-{
-	uint64_t w;
-
-	for (; len >= 8; len -= 8, src += 8) {
-		w = nofi_get64(src);
-		if (dst) {
-			nofi_put64(dst, w);
-			dst += 8;
-		}
-		crc = HW_U64(crc, w);
-	}
-	for (; len; len--, src++) {
-		uint8_t byte = *src;
-
-		if (dst)
-			*dst++ = byte;
-		crc = HW_U8(crc, byte);
-	}
-	return crc;
 }
 
 HW_TARGET static inline __attribute__((always_inline)) uint32_t
@@ -113,3 +116,5 @@ HW_TARGET_NO_CLMUL static uint32_t copy_serial(uint32_t crc, void *dst, const vo
 {
 	return one_stream(crc, dst, src, len);
 }
+
+#endif

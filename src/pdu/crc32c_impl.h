@@ -13,7 +13,11 @@ struct nofi_crc32c_ops {
 };
 
 /* What this machine can run, or NULL; each is NULL on any other architecture. */
+const struct nofi_crc32c_ops *nofi_crc32c_probe_avx512(void);
 const struct nofi_crc32c_ops *nofi_crc32c_probe_x86(void);
 const struct nofi_crc32c_ops *nofi_crc32c_probe_arm(void);
+
+/* For tests and measurements: all that this machine can run, fastest first; NULL after the last. */
+const struct nofi_crc32c_ops *nofi_crc32c_nth(unsigned n);
 
 #endif

@@ -172,12 +172,16 @@ static int check_ch(const struct nofi_pdu_params *pp, const uint8_t *buf, size_t
 
 void nofi_pdu_set_usual(struct nofi_pdu_params *pp)
 {
-	/* PDO right behind the header is a multiple of 4, which is enough for HPDA 0 only. */
-	bool has_usual = pp->is_ready && !pp->hdgst && pp->hpda == 0;
+	uint32_t head = NOFI_DATA_HLEN + digest_len(pp->hdgst);
+	uint32_t flags = pp->hdgst ? NOFI_PDU_F_HDGST : 0;
 
-	pp->usual_data = !has_usual ? 0 : NOFI_PDU_C2H_DATA |
-			 (pp->ddgst ? NOFI_PDU_F_DDGST << 8 : 0) | NOFI_DATA_HLEN << 16 |
-			 (uint32_t)NOFI_DATA_HLEN << 24;
+	/* PDO right behind the header is a multiple of 4, which is enough for HPDA 0 only. */
+	pp->usual_head = pp->is_ready && pp->hpda == 0 ? head : 0;
+	pp->usual_resp = NOFI_PDU_CAPSULE_RESP | flags << 8 | NOFI_CAPSULE_RESP_HLEN << 16;
+	if (pp->ddgst)
+		flags |= NOFI_PDU_F_DDGST;
+	pp->usual_data = NOFI_PDU_C2H_DATA | flags << 8 | NOFI_DATA_HLEN << 16 | head << 24;
+	pp->usual_over = head + digest_len(pp->ddgst);
 }
 
 /* The fields after the common header, which is good; the header is complete. */

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pdu/crc32c.h"
 #include "pdu/wire.h"
 
 /* What both sides agreed on in ICReq/ICResp; fixed for the connection's life. */
@@ -27,8 +28,12 @@ struct nofi_pdu_params {
 	uint8_t cpda;		/* controller asked: CapsuleCmd, H2CData data offset */
 	uint32_t maxh2cdata;	/* bytes of data in one H2CData PDU, at most */
 	uint32_t maxr2t;	/* active R2Ts of one command, at most (1's based here) */
-	uint32_t usual_data;	/* nofi_pdu_usual(): first 4 bytes of a C2HData but for LAST and
-				   SUCCESS; 0: there is no usual form */
+
+	/* For nofi_pdu_usual(): what follows from the above. */
+	uint32_t usual_head;	/* bytes of a header with its digest; 0: there is no usual form */
+	uint32_t usual_resp;	/* first 4 bytes of a CapsuleResp */
+	uint32_t usual_data;	/* of a C2HData but for LAST and SUCCESS */
+	uint32_t usual_over;	/* bytes of a C2HData that are not data */
 };
 
 /* Why a connection must end: goes into H2CTermReq and into the sentence. */
@@ -90,43 +95,48 @@ int nofi_pdu_parse(const struct nofi_pdu_params *pp, const uint8_t *buf, size_t 
 /*
  * The two PDUs that come by the million, in the form in which every controller sends them:
  * returns the bytes of the header, with *pdu filled, as nofi_pdu_parse() would. 0 proves
- * nothing, that decides then. Comparisons with constants of the connection, and no call. Headers
- * with a digest have no usual form.
+ * nothing, that decides then. Comparisons with constants of the connection, and no call but for
+ * a header digest.
  */
 static inline size_t nofi_pdu_usual(const struct nofi_pdu_params *pp, const uint8_t *buf,
 				    size_t len, struct nofi_pdu *pdu)
 {
-	uint32_t low, plen, length;
+	uint32_t low, plen, length = 0;
+	bool is_resp;
 
-	if (len < NOFI_DATA_HLEN || !pp->usual_data)
+	if (!pp->usual_head || len < pp->usual_head)
 		return 0;
 	low = nofi_get32(buf);
 	plen = nofi_get32(buf + 4);
-	if (low == (NOFI_PDU_CAPSULE_RESP | NOFI_CAPSULE_RESP_HLEN << 16) &&
-	    plen == NOFI_CAPSULE_RESP_HLEN) {
-		pdu->type = NOFI_PDU_CAPSULE_RESP;
-		pdu->flags = 0;
-		pdu->data_len = 0;
-		pdu->cccid = nofi_get16(buf + 20);
-	} else {
+	is_resp = low == pp->usual_resp && plen == pp->usual_head;
+	if (!is_resp) {
 		if ((low & ~(uint32_t)NOFI_USUAL_FREE) != pp->usual_data ||
 		    (low & NOFI_USUAL_FREE) == NOFI_PDU_F_SUCCESS << 8)
 			return 0;
 		length = nofi_get32(buf + 16);
 		/* No data (DATAL 0) is for the other one to judge. */
-		if (!length || (uint64_t)length + NOFI_DATA_HLEN +
-		    (pp->ddgst ? NOFI_DIGEST_LEN : 0) != plen)
+		if (!length || (uint64_t)length + pp->usual_over != plen)
 			return 0;
+	}
+	if (pp->hdgst && nofi_get32(buf + NOFI_DATA_HLEN) != nofi_crc32c(buf, NOFI_DATA_HLEN))
+		return 0;
+	if (is_resp) {
+		pdu->type = NOFI_PDU_CAPSULE_RESP;
+		pdu->flags = low >> 8 & 0xff;
+		pdu->data_len = 0;
+		pdu->cccid = nofi_get16(buf + 20);
+	} else {
 		pdu->type = NOFI_PDU_C2H_DATA;
-		pdu->flags = buf[1];
+		pdu->flags = low >> 8 & 0xff;
 		pdu->data_len = pdu->length = length;
 		pdu->offset = nofi_get32(buf + 12);
 		pdu->cccid = nofi_get16(buf + 8);
 	}
 	pdu->raw = buf;
 	pdu->plen = plen;
-	pdu->head_len = pdu->hlen = NOFI_DATA_HLEN;
-	return NOFI_DATA_HLEN;
+	pdu->hlen = NOFI_DATA_HLEN;
+	pdu->head_len = (uint8_t)pp->usual_head;
+	return pp->usual_head;
 }
 
 /* Digest policy of a connection, from the user's options. */

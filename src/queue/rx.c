@@ -166,13 +166,18 @@ static void end_of_payload(struct nofi_machine *m)
 	m->rx_left = NOFI_DIGEST_LEN;
 }
 
+static void judge_ddgst(struct nofi_machine *m, struct nofi_cmd *cmd, const uint8_t *ddgst)
+{
+	if (nofi_get32(ddgst) == nofi_crc32c_final(m->rx_crc))
+		return;
+	/* T-21: not fatal, but the command fails whatever follows */
+	cmd->xfer.has_bad_digest = true;
+	m->ops->note(m, "a C2HData had a wrong data digest: that read fails");
+}
+
 static void end_of_ddgst(struct nofi_machine *m)
 {
-	if (nofi_get32(m->rx_ddgst) != nofi_crc32c_final(m->rx_crc)) {
-		/* T-21: not fatal, but the command fails whatever follows */
-		m->cmds[m->rx_slot].xfer.has_bad_digest = true;
-		m->ops->note(m, "a C2HData had a wrong data digest: that read fails");
-	}
+	judge_ddgst(m, &m->cmds[m->rx_slot], m->rx_ddgst);
 	end_of_data(m);
 }
 
@@ -205,11 +210,15 @@ static void place_payload(struct nofi_machine *m, const uint8_t *data, size_t n)
 	}
 }
 
-/* A usual C2HData without digest, of which all payload is there. Returns how much that is. */
+/*
+ * A usual C2HData of which all is there, payload and digest. Returns how much that is, 0 if it
+ * was refused.
+ */
 static size_t on_whole_data(struct nofi_machine *m, const uint8_t *payload)
 {
-	size_t len = m->pdu.data_len;
+	size_t len = m->pdu.data_len, all = m->pdu.plen - m->pdu.head_len;
 	struct nofi_cmd *cmd;
+	uint8_t *to;
 	size_t room;
 
 	on_c2hdata(m, 0);
@@ -220,7 +229,11 @@ static size_t on_whole_data(struct nofi_machine *m, const uint8_t *payload)
 	if (len > room) {
 		place_payload(m, payload, len);
 	} else {
-		memcpy((uint8_t *)cmd->iov->iov_base + cmd->iov_off, payload, len);
+		to = (uint8_t *)cmd->iov->iov_base + cmd->iov_off;
+		if (m->pp.ddgst)
+			m->rx_crc = nofi_crc32c_copy(m->rx_crc, to, payload, len);
+		else
+			memcpy(to, payload, len);
 		cmd->iov_off += len;
 		m->rx_left = 0;
 		if (len == room) {
@@ -228,8 +241,10 @@ static size_t on_whole_data(struct nofi_machine *m, const uint8_t *payload)
 			cmd->iov_off = 0;
 		}
 	}
+	if (m->pp.ddgst)
+		judge_ddgst(m, cmd, payload + len);
 	end_of_data(m);
-	return len;
+	return all;
 }
 
 /* A header is complete in memory; used = its bytes without pad. */
@@ -319,7 +334,7 @@ void nofi_machine_rx(struct nofi_machine *m, const uint8_t *data, size_t len)
 				n = rx_head(m, data, len);
 			else if (m->pdu.type == NOFI_PDU_CAPSULE_RESP)
 				on_resp(m);
-			else if (m->pp.ddgst || len - n < m->pdu.data_len)
+			else if (len < m->pdu.plen)
 				on_c2hdata(m, 0);
 			else
 				n += on_whole_data(m, data + n);

@@ -168,8 +168,9 @@ static void check_usual(const struct nofi_pdu_params *pp, const uint8_t *bytes, 
 	if (!ret) {
 		for (size_t i = 0; i < sizeof(pdu); i++)
 			assert_int_equal(((uint8_t *)&pdu)[i], 0x5a);
-		assert_false(want.ret > 0 && pp->is_ready && !pp->hdgst && !pp->hpda &&
-			     (bytes[0] == T_RESP || (bytes[0] == T_DATA && bytes[3] == 24)));
+		assert_false(want.ret > 0 && pp->is_ready && !pp->hpda &&
+			     (bytes[0] == T_RESP ||
+			      (bytes[0] == T_DATA && bytes[3] == (pp->hdgst ? 28 : 24))));
 		return;
 	}
 	assert_int_equal(ret, want.ret);
@@ -251,6 +252,17 @@ static void every_prefix(const struct nofi_pdu_params *pp)
 		for (len = 0; len <= n + 8; len++)
 			check(pp, b, len);
 	}
+}
+
+/* Before the ICResp the parameters are zeroes, and so may be what comes. */
+static void l1_nothing_is_usual_at_first(void **state)
+{
+	struct nofi_pdu_params pp = { .maxr2t = 1 };
+	struct nofi_pdu pdu;
+
+	memset(memory.end - 64, 0, 64);
+	for (size_t len = 1; len <= 64; len++)
+		assert_int_equal(nofi_pdu_usual(&pp, memory.end - len, len, &pdu), 0);
 }
 
 static void l1_every_prefix_of_good_pdus(void **state)
@@ -491,6 +503,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(l1_l2_verdicts_spelled_out),
+		cmocka_unit_test(l1_nothing_is_usual_at_first),
 		cmocka_unit_test(l1_every_prefix_of_good_pdus),
 		cmocka_unit_test(l1_l2_every_single_byte_corruption),
 		cmocka_unit_test(l1_l2_several_bytes_and_garbage),
