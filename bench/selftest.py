@@ -255,6 +255,18 @@ def documents(t):
             t.true("2 of 2 are met" in text, "the number of bars met")
             t.true("(met)" in text, "what is not judged is in brackets")
             t.true("- peers: no tgt here" in text, "what was left out")
+            readme = os.path.join(folder, "README.md")
+            for _ in range(2):          # the second time there is something to replace
+                with open(readme, "a", encoding="utf-8") as file:
+                    if not file.tell():
+                        file.write("before\n" + perf_docs.README_BEGIN + perf_docs.README_END
+                                   + "after\n")
+                perf_docs.write_readme(doc, readme)
+            with open(readme, encoding="utf-8") as file:
+                table = file.read()
+            t.true(table.startswith("before\n") and table.endswith("after\n"), table)
+            t.equal(len(re.findall(r"^\| 4 KiB reads per .* 0\.90 / – +\| – / – ", table, re.M)), 1,
+                    table)
             plots = re.findall(r"\]\((performance-[a-z-]+\.svg)\)", text)
             t.equal(len(plots), 2, "plots")
             for plot in plots:

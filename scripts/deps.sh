@@ -34,7 +34,7 @@ test_packages=(libcmocka-dev libglib2.0-dev g++ clang valgrind mandoc tshark tcp
 	qemu-system-x86 busybox-static kmod iproute2 nftables mptcpize procps util-linux python3 libavahi-client-dev
 	libavahi-client3 avahi-daemon dbus)
 # The peers that speed is compared with, and what counts instructions and shows profiles.
-bench_packages=(fio libiscsi-bin libiscsi7 tgt libnbd-dev nbdkit mptcpize valgrind linux-perf python3)
+bench_packages=(strace fio libiscsi-bin libiscsi7 tgt libnbd-dev nbdkit mptcpize valgrind linux-perf python3)
 
 fail()
 {
