@@ -17,13 +17,14 @@ uint32_t sqe_dw(const struct cmd *cmd, unsigned int n)
 
 struct cmd *cmd_find(struct conn *c, uint16_t cid)
 {
-	for (struct cmd *cmd = c->used_cmds; cmd; cmd = cmd->next)
-		if (cmd->cid == cid)
-			return cmd;
-	return NULL;
+	struct cmd *cmd = c->by_cid[cid % CID_BUCKETS];
+
+	while (cmd && cmd->cid != cid)
+		cmd = cmd->same_bucket;
+	return cmd;
 }
 
-static struct cmd *cmd_get(struct conn *c)
+static struct cmd *cmd_get(struct conn *c, uint16_t cid)
 {
 	struct cmd *cmd = c->free_cmds;
 
@@ -58,6 +59,9 @@ static struct cmd *cmd_get(struct conn *c)
 	if (cmd->next)
 		cmd->next->prev = cmd;
 	c->used_cmds = cmd;
+	cmd->cid = cid;
+	cmd->same_bucket = c->by_cid[cid % CID_BUCKETS];
+	c->by_cid[cid % CID_BUCKETS] = cmd;
 	c->nused++;
 	return cmd;
 }
@@ -65,7 +69,11 @@ static struct cmd *cmd_get(struct conn *c)
 static void cmd_put(struct cmd *cmd)
 {
 	struct conn *c = cmd->conn;
+	struct cmd **p = &c->by_cid[cmd->cid % CID_BUCKETS];
 
+	while (*p != cmd)
+		p = &(*p)->same_bucket;
+	*p = cmd->same_bucket;
 	timer_cancel(&cmd->timer);
 	free(cmd->buf);
 	cmd->buf = NULL;
@@ -203,7 +211,7 @@ struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap)
 {
 	uint16_t cid = nofi_get16(sqe + 2);
 	bool is_conflict = cmd_find(c, cid) != NULL;
-	struct cmd *cmd = cmd_get(c);
+	struct cmd *cmd = cmd_get(c, cid);
 
 	if (!cmd) {
 		conn_term(c, NOFI_FES_LIMIT, 0, sqe - NOFI_CH_LEN, NOFI_CAPSULE_CMD_HLEN,
@@ -212,7 +220,6 @@ struct cmd *cmd_start(struct conn *c, const uint8_t *sqe, uint32_t incap)
 	}
 	stats.commands++;
 	memcpy(cmd->sqe, sqe, NOFI_SQE_LEN);
-	cmd->cid = cid;
 	cmd->opc = sqe[0];
 	cmd->is_fabrics = cmd->opc == 0x7f;
 	cmd->dir = (cmd->is_fabrics ? sqe[4] : sqe[0]) & 3;
@@ -283,9 +290,12 @@ static void send_r2ts(struct cmd *cmd)
 	}
 }
 
+/* What changes something is not done for a host that was given up meanwhile. */
 static void cmd_exec(struct cmd *cmd)
 {
-	if (!conn_is_expired(cmd->conn))
+	bool is_read = cmd->conn->qid && cmd->opc == nvme_cmd_read;
+
+	if (is_read || !conn_is_expired(cmd->conn))
 		cmd->exec(cmd);
 }
 
@@ -380,7 +390,7 @@ void cmd_wait_for_room(struct cmd *cmd)
 	c->wait_tail = &cmd->wait_next;
 }
 
-static void advance_sqhd(struct conn *c)
+void cmd_advance_sqhd(struct conn *c)
 {
 	if (c->sqflow_off)
 		return;
@@ -399,7 +409,7 @@ void cmd_done(struct cmd *cmd, uint16_t status)
 		return;
 	if (status && c->ctrl)
 		errlog_add(c->ctrl, cmd, status);
-	advance_sqhd(c);
+	cmd_advance_sqhd(c);
 	tx_resp(c, cmd, cmd->cid, status, cmd->dw0, cmd->dw1, true);
 	if (c->state == CONN_DEAD)
 		return;
@@ -430,6 +440,6 @@ void cmd_data_done(struct cmd *cmd, const void *data, uint32_t len, bool is_stab
 		cmd_done(cmd, 0);
 		return;
 	}
-	advance_sqhd(c);
+	cmd_advance_sqhd(c);
 	cmd_put(cmd);
 }

@@ -352,10 +352,18 @@ static void on_header(struct conn *c, const uint8_t *h)
 		enter_data(c);
 }
 
+static const uint8_t bare_cmd[NOFI_CH_LEN] = {
+	NOFI_PDU_CAPSULE_CMD, 0, NOFI_CAPSULE_CMD_HLEN, 0, NOFI_CAPSULE_CMD_HLEN
+};
+
 static uint32_t feed_head(struct conn *c, const uint8_t *p, uint32_t n)
 {
 	uint32_t need = NOFI_CH_LEN, take = 0;
 
+	/* A command without data and digest: nothing of its common header is left to be wrong. */
+	if (!c->head_have && n >= NOFI_CAPSULE_CMD_HLEN && !memcmp(p, bare_cmd, NOFI_CH_LEN) &&
+	    fast_read(c, p + NOFI_CH_LEN))
+		return NOFI_CAPSULE_CMD_HLEN;
 	/* The usual case: all of it is here, parsed where it lies. */
 	if (!c->head_have && n >= NOFI_CH_LEN) {
 		if (!check_ch(c, p, &need))
@@ -437,7 +445,7 @@ static void feed(struct conn *c, const uint8_t *p, uint32_t n)
 static void receive(struct conn *c)
 {
 	struct iovec iov[2] = { [1] = { staging, STAGING } };
-	struct msghdr msg = { .msg_iov = iov + 1, .msg_iovlen = 1 };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	uint32_t direct = 0;
 	ssize_t n;
 
@@ -447,11 +455,11 @@ static void receive(struct conn *c)
 		if (iov[0].iov_base) {
 			direct = c->rx_left;
 			iov[0].iov_len = direct;
-			msg.msg_iov = iov;
-			msg.msg_iovlen = 2;
 		}
 	}
-	n = recvmsg(c->io.fd, &msg, MSG_DONTWAIT);
+	/* The usual case has one buffer, and recv() has less to look at. */
+	n = direct ? recvmsg(c->io.fd, &msg, MSG_DONTWAIT) :
+		     recv(c->io.fd, staging, STAGING, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {

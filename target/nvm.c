@@ -267,9 +267,10 @@ void nvm_prepare(struct cmd *cmd)
 		return;
 	case nvme_cmd_write:
 		cmd->exec = exec_write;
-		cmd->sink = SINK_WRITE;
-		if (want_ns(cmd, WRITES))
+		if (want_ns(cmd, WRITES)) {
+			cmd->sink = cmd->ns->kind == NS_NULL ? SINK_DISCARD : SINK_WRITE;
 			want_transfer(cmd);
+		}
 		if (cmd->fuse)
 			prepare_fused(cmd);
 		return;

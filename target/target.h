@@ -4,7 +4,7 @@
  * benchmarks and the tests. One thread; the way of a command:
  *
  *   listen.c ─► conn.c  bytes ─► PDU, checked (conn_check.c)
- *                 │ CapsuleCmd                 │ H2CData
+ *                 │ CapsuleCmd                 │ H2CData      (fast.c: the simplest reads)
  *                 ▼                            ▼
  *               cmd.c   struct cmd, SGL, R2T ──► sink (ns.c)
  *                 ▼
@@ -40,6 +40,7 @@ enum {
 	TX_BACKLOG = 8 << 20,		/* copied output per connection before reads wait */
 	PAGE = 4096,			/* CAP.MPSMIN, the unit of MDTS */
 	ANA_GROUPS = 160,		/* ANAGRPMAX: a log of more than a page */
+	CID_BUCKETS = 64,		/* a power of two */
 	MIN_NN = 256,			/* NN of subsystems that may grow, at least */
 };
 
@@ -228,6 +229,7 @@ struct r2t {
 struct cmd {
 	struct conn *conn;
 	struct cmd *next, *prev;	/* in-use list of the connection, or free list (next) */
+	struct cmd *same_bucket;	/* in use: the next one of conn.by_cid[cid % CID_BUCKETS] */
 	void (*exec)(struct cmd *cmd);	/* when all data is here; ends in cmd_done() */
 	uint8_t sqe[NOFI_SQE_LEN];
 	uint16_t cid;
@@ -281,6 +283,7 @@ void cmd_wait_for_room(struct cmd *cmd);
 void cmd_cancel_all(struct conn *c);	/* the connection is dead: no timer may fire */
 void cmd_free_all(struct conn *c);	/* … and its memory goes */
 struct cmd *cmd_find(struct conn *c, uint16_t cid);
+void cmd_advance_sqhd(struct conn *c);
 uint32_t sqe_dw(const struct cmd *cmd, unsigned int n);
 
 /* ---- conn.c ---- */
@@ -309,7 +312,7 @@ struct tx {
 	uint64_t sent;			/* … handed to the kernel */
 	uint64_t copied;		/* bytes held in chunks */
 	bool is_blocked;		/* socket full: EPOLLOUT watched */
-	uint64_t *resp_end;		/* ring: end positions of unsent responses */
+	uint64_t *resp_end;		/* ring: end positions of unsent responses; a power of 2 */
 	unsigned int resp_head, resp_n, resp_cap;
 };
 
@@ -374,6 +377,7 @@ struct conn {
 	uint32_t nslots, slots_cap;
 	struct cmd *free_cmds;
 	struct cmd *used_cmds;
+	struct cmd *by_cid[CID_BUCKETS];	/* the same, to find them */
 	uint32_t nused;
 	struct cmd *wait_head, **wait_tail;	/* reads waiting for output room */
 	bool in_wait;
@@ -434,6 +438,16 @@ void tx_r2t(struct conn *c, struct cmd *cmd, uint16_t ttag, uint32_t off, uint32
 void tx_resp(struct conn *c, struct cmd *cmd, uint16_t cid, uint16_t status, uint32_t dw0,
 	     uint32_t dw1, bool is_counted);
 void tx_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, uint32_t len);
+
+/*
+ * The answer to a read, without digests and padding: data (NULL: zeroes; to stay until it is sent),
+ * and unless is_success a response after it. Never while fault rules are active.
+ */
+void tx_read_answer(struct conn *c, uint16_t cid, const void *data, uint32_t len, bool is_success);
+
+/* ---- fast.c ---- */
+/* Answers the command whose header, without digest, lies before sqe; false: the long way. */
+bool fast_read(struct conn *c, const uint8_t *sqe);
 
 /* ---- event.c: what hosts are told by Async Event Requests ---- */
 enum event_kind { EV_NS_CHANGED, EV_ANA, EV_DISCOVERY, EV_RESV, EV_FIRMWARE, EV_SANITIZE,

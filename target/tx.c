@@ -147,7 +147,7 @@ static void release(struct tx *t)
 		t->copied = 0;
 	}
 	while (t->resp_n && t->resp_end[t->resp_head] <= t->sent) {
-		t->resp_head = t->resp_head + 1 == t->resp_cap ? 0 : t->resp_head + 1;
+		t->resp_head = (t->resp_head + 1) & (t->resp_cap - 1);
 		t->resp_n--;
 	}
 }
@@ -292,13 +292,13 @@ static void count_response(struct conn *c)
 			return;
 		}
 		for (unsigned int i = 0; i < t->resp_n; i++)
-			v[i] = t->resp_end[(t->resp_head + i) % t->resp_cap];
+			v[i] = t->resp_end[(t->resp_head + i) & (t->resp_cap - 1)];
 		free(t->resp_end);
 		t->resp_end = v;
 		t->resp_cap = cap;
 		t->resp_head = 0;
 	}
-	t->resp_end[(t->resp_head + t->resp_n++) % t->resp_cap] = t->queued;
+	t->resp_end[(t->resp_head + t->resp_n++) & (t->resp_cap - 1)] = t->queued;
 }
 
 static uint32_t zero_crc(uint32_t len)
@@ -471,4 +471,39 @@ void tx_term(struct conn *c, uint16_t fes, uint32_t fei, const void *culprit, ui
 	p.data = culprit;
 	p.len = len > 128 ? 128 : len;
 	tx_pdu(c, &p);
+}
+
+void tx_read_answer(struct conn *c, uint16_t cid, const void *data, uint32_t len, bool is_success)
+{
+	uint8_t *h = tx_room(c, NOFI_DATA_HLEN + NOFI_CAPSULE_RESP_HLEN);
+
+	if (!h)
+		return;
+	h[0] = NOFI_PDU_C2H_DATA;
+	h[1] = NOFI_PDU_F_LAST | (is_success ? NOFI_PDU_F_SUCCESS : 0);
+	h[2] = h[3] = NOFI_DATA_HLEN;
+	nofi_put32(h + 4, NOFI_DATA_HLEN + len);
+	nofi_put32(h + 8, cid);
+	nofi_put32(h + 12, 0);
+	nofi_put32(h + 16, len);
+	nofi_put32(h + 20, 0);
+	tx_commit(c, NOFI_DATA_HLEN);
+	if (data)
+		add_iov(c, data, len);
+	else
+		add_zeroes(c, len);
+	if (c->state == CONN_DEAD)
+		return;
+	if (!is_success) {
+		h += NOFI_DATA_HLEN;
+		memset(h, 0, NOFI_CAPSULE_RESP_HLEN);
+		h[0] = NOFI_PDU_CAPSULE_RESP;
+		h[2] = h[4] = NOFI_CAPSULE_RESP_HLEN;
+		nofi_put16(h + 16, c->sqhd);
+		nofi_put16(h + 18, c->qid);
+		nofi_put16(h + 20, cid);
+		tx_commit(c, NOFI_CAPSULE_RESP_HLEN);
+	}
+	if (c->state != CONN_DEAD)
+		count_response(c);
 }
