@@ -205,6 +205,9 @@ NOF_API int nof_loop_process(struct nof_loop *loop);
  */
 NOF_API int nof_loop_wait(struct nof_loop *loop, int timeout_ms);
 
+/* The same with a finer limit; without Linux 5.11, epoll rounds it up to milliseconds. */
+NOF_API int nof_loop_wait_ns(struct nof_loop *loop, int64_t timeout_ns);
+
 /* Waits and processes until nof_loop_stop(). 0, or a negative errno of the engine. */
 NOF_API int nof_loop_run(struct nof_loop *loop);
 
@@ -219,6 +222,66 @@ NOF_API void nof_loop_wake(struct nof_loop *loop);
  * The end of every process or wait call does the same: a callback need not.
  */
 NOF_API int nof_loop_flush(struct nof_loop *loop);
+
+/*
+ * How nof_loop_wait(), nof_loop_run() and the *_sync helpers wait for the answers to
+ * commands. It is lower latency for CPU time: a thread that sleeps has to be woken.
+ */
+enum nof_poll_mode {
+	NOF_POLL_SLEEP,		/* the default: in the kernel, at once */
+	/*
+	 * While I/O commands are in flight, look for their answers for a short time first, as
+	 * long as that has paid lately; else sleep at once. A loop without commands in flight
+	 * never looks: it costs nothing while it is idle.
+	 */
+	NOF_POLL_ADAPTIVE,
+	/* Never sleep as long as the wait lasts, in flight or not: takes a whole core. */
+	NOF_POLL_SPIN,
+};
+
+/*
+ * Sets it: any thread, at any time, also while the loop waits, which it then does in the new
+ * way (nof_loop_wait() may return early, as after nof_loop_wake()). Nothing is lost by it.
+ * max_us: the longest that ADAPTIVE looks before it sleeps; 0: 50. EINVAL, ERANGE (above one
+ * second).
+ *
+ * Whoever polls nof_loop_fd() decides for himself how to wait: nof_loop_process() never does.
+ * He looks while there is something in flight, and sleeps in poll() otherwise or when it took
+ * too long:
+ *
+ *	while (nof_chan_get_inflight(chan) > 0 && now() < until && !nof_loop_is_ready(loop))
+ *		;
+ *	poll(…, nof_loop_is_ready(loop) ? 0 : timeout);
+ *	nof_loop_process(loop);
+ *
+ * Event loops that look by themselves before they sleep (as QEMU's AioContext does with
+ * io_poll) call nof_loop_is_ready() for that.
+ */
+NOF_API int nof_loop_set_poll(struct nof_loop *loop, enum nof_poll_mode mode, uint32_t max_us);
+
+/*
+ * Whether nof_loop_process() would find something to do. With io_uring a few loads from
+ * memory, with epoll a system call. The loop's thread; false from inside a callback.
+ */
+NOF_API bool nof_loop_is_ready(struct nof_loop *loop);
+
+/* What a loop has done since it was made. Counters only grow. */
+struct nof_loop_stats {
+	size_t size;		/* set by the caller: sizeof(struct nof_loop_stats) */
+	uint32_t mode;		/* enum nof_poll_mode, now */
+	uint32_t max_us;	/* as set, or the default */
+	uint64_t turns;		/* times it looked for things to do, and did them */
+	uint64_t sleeps;	/* of these: it first let the kernel put the thread to sleep */
+	uint64_t spins;		/* of these: it first looked without sleeping, for a time … */
+	uint64_t spin_hits;	/* … and something came meanwhile */
+	uint64_t spin_looks;	/* how often it looked in all of them */
+	uint64_t spin_ns;	/* how long they took together */
+	uint64_t spin_limit_ns;	/* how long the next may be; 0 = it sleeps at once */
+	uint64_t completions;	/* operations that ended in a turn */
+};
+
+/* Fills in what fits into stats->size. Any thread. EINVAL. */
+NOF_API int nof_loop_get_stats(const struct nof_loop *loop, struct nof_loop_stats *stats);
 
 /* "io_uring" or "epoll". */
 NOF_API const char *nof_loop_engine(const struct nof_loop *loop);

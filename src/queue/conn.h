@@ -36,6 +36,7 @@ struct nofi_queue {
 	enum queue_state state;
 	uint16_t qid;
 	uint16_t notes;			/* of NOTES_MAX */
+	bool is_hot;			/* counted in loop->hot while its timer is armed */
 	bool is_freed;			/* free was called: memory goes with the defer */
 	bool is_sent;			/* batch went out; its completions wait for a turn */
 	nofi_queue_event_fn *fn;
@@ -89,6 +90,12 @@ void nofi_conn_on_timer(struct nofi_timer *t);
 /* The queue's one timer; the loop counts those that are armed. */
 int nofi_conn_arm(struct nofi_queue *q, uint64_t deadline);
 void nofi_conn_disarm(struct nofi_queue *q);
+/* Something completed. Where nothing is waited for any more, no timer is left behind. */
+static inline void nofi_conn_rest(struct nofi_queue *q)
+{
+	if (q->state == QUEUE_READY && q->timer.pos && !nofi_machine_deadline(&q->m))
+		nofi_conn_disarm(q);
+}
 /* A command is about to be sent: its answer is waited for. */
 void nofi_conn_watch_quiet(struct nofi_queue *q);
 /* nofi_conn_watch_deadline(): the timer is not armed, or for later. */

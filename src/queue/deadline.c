@@ -11,13 +11,25 @@ enum {
 	LATE_NS = 50 * 1000000,		/* a timer is late when it fires so long after its time */
 };
 
+/* The loop counts the queues that wait for something, and of these those with I/O in flight. */
+static void count(struct nofi_queue *q, bool is_busy)
+{
+	uint32_t n = is_busy ? 1 : UINT32_MAX;
+
+	q->loop->busy += n;
+	if (is_busy)
+		q->is_hot = q->qid && q->state == QUEUE_READY;
+	if (q->is_hot)
+		q->loop->hot += n;
+}
+
 int nofi_conn_arm(struct nofi_queue *q, uint64_t deadline)
 {
 	bool was_armed = q->timer.pos;
 	int r = nofi_timer_arm(q->loop, &q->timer, deadline);
 
 	if (!was_armed && q->timer.pos)
-		q->loop->busy++;
+		count(q, true);
 	return r;
 }
 
@@ -26,7 +38,7 @@ void nofi_conn_disarm(struct nofi_queue *q)
 	if (!q->timer.pos)
 		return;
 	nofi_timer_disarm(q->loop, &q->timer);
-	q->loop->busy--;
+	count(q, false);
 }
 
 /*
@@ -72,7 +84,7 @@ void nofi_conn_on_timer(struct nofi_timer *t)
 	const struct nofi_cmd *cmd;
 	unsigned ms;
 
-	q->loop->busy--;	/* it is disarmed now */
+	count(q, false);	/* it is disarmed now */
 	if (q->state != QUEUE_READY) {
 		if (nofi_conn_race(q))
 			return;

@@ -15,6 +15,7 @@
 
 #include "err.h"
 #include "queue/loop.h"
+#include "queue/spin.h"
 
 enum {
 	/*
@@ -116,6 +117,11 @@ struct nofi_engine_ops {
 	bool (*reap)(struct nof_loop *loop);
 	/* Waits up to timeout_ns (−1: for ever, 0: not at all) and dispatches events. */
 	int (*wait)(struct nof_loop *loop, int64_t timeout_ns);
+	/*
+	 * Would wait(0) dispatch anything? will_wait: it is called at once if so; what was queued
+	 * is handed to the kernel first. Else nothing is changed, and the fd stays readable.
+	 */
+	bool (*peek)(struct nof_loop *loop, bool will_wait);
 	/* Earliest timer, UINT64_MAX = none: a wait, and the fd, must notice it. */
 	void (*set_timer)(struct nof_loop *loop, uint64_t deadline_ns);
 };
@@ -152,12 +158,15 @@ struct nof_loop {
 	uint32_t heap_len, heap_cap;
 	uint64_t timer_set;		/* deadline the engine knows, UINT64_MAX = none */
 	uint32_t busy;			/* queues whose timer is armed: they wait for something */
+	uint32_t hot;			/* of these, I/O queues with commands in flight */
 
 	_Atomic(struct nofi_msg *) msgs;	/* from any thread, newest first */
 	atomic_bool is_waking;		/* a wake-up is on its way */
 	atomic_bool is_stopped;		/* nof_loop_stop() was called */
 	bool is_woken;			/* the wake-up arrived in this turn */
 	int wake_fd;			/* eventfd, read by the engine */
+	struct nofi_spin spin;		/* how to wait */
+	struct nofi_loop_counts counts;
 
 	struct nofi_defer *defer_head, **defer_tail;
 	struct nofi_dirty *dirty_head, **dirty_tail;

@@ -6,6 +6,7 @@
  * receive.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,7 +30,9 @@ struct poller {
 	int timer_fd;
 	uint8_t *staging;		/* NOFI_STAGING_LEN */
 	struct epoll_event events[EVENTS_MAX];
-	int event_count, event_pos;	/* being dispatched: remove() blanks its own */
+	int event_count, event_pos;	/* being dispatched, or found by peek: remove() blanks
+					   its own */
+	bool is_coarse;			/* there is no epoll_pwait2() */
 };
 
 static struct poller *poller_of(struct nof_loop *loop)
@@ -269,17 +272,41 @@ static void dispatch(struct nof_loop *loop, uint64_t data, uint32_t events)
 	}
 }
 
+/* Kernels before 5.11 know milliseconds only. */
+static int wait_ms(struct poller *p, int64_t timeout_ns)
+{
+	int64_t up = (timeout_ns + 999999) / 1000000;
+
+	return epoll_wait(p->fd, p->events, EVENTS_MAX,
+			  timeout_ns < 0 ? -1 : up > INT32_MAX ? INT32_MAX : (int)up);
+}
+
+static int wait_events(struct poller *p, int64_t timeout_ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(timeout_ns / 1000000000),
+			       .tv_nsec = (long)(timeout_ns % 1000000000) };
+	int n;
+
+	if (timeout_ns <= 0 || p->is_coarse)
+		return wait_ms(p, timeout_ns);
+	n = epoll_pwait2(p->fd, p->events, EVENTS_MAX, &ts, NULL);
+	if (n >= 0 || errno != ENOSYS)
+		return n;
+	p->is_coarse = true;
+	return wait_ms(p, timeout_ns);
+}
+
 static int poller_wait(struct nof_loop *loop, int64_t timeout_ns)
 {
 	struct poller *p = poller_of(loop);
-	int64_t up = (timeout_ns + 999999) / 1000000;
-	int ms = timeout_ns < 0 ? -1 : up > INT32_MAX ? INT32_MAX : (int)up;
-	int n;
 
-	n = epoll_wait(p->fd, p->events, EVENTS_MAX, ms);
-	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
-	p->event_count = n;
+	if (!p->event_count) {
+		int n = wait_events(p, timeout_ns);
+
+		if (n < 0)
+			return errno == EINTR ? 0 : -errno;
+		p->event_count = n;
+	}
 	for (p->event_pos = 0; p->event_pos < p->event_count;) {
 		struct epoll_event ev = p->events[p->event_pos++];
 
@@ -288,6 +315,23 @@ static int poller_wait(struct nof_loop *loop, int64_t timeout_ns)
 	}
 	p->event_count = p->event_pos = 0;
 	return 0;
+}
+
+static bool poller_peek(struct nof_loop *loop, bool will_wait)
+{
+	struct poller *p = poller_of(loop);
+	struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
+	int n;
+
+	if (p->event_count)
+		return true;
+	/* An event that is taken out may be a one-shot: then it has to be dispatched. */
+	if (!will_wait)
+		return poll(&pfd, 1, 0) > 0;
+	n = wait_events(p, 0);
+	if (n > 0)
+		p->event_count = n;
+	return n > 0;
 }
 
 static int poller_submit(struct nof_loop *loop)
@@ -362,5 +406,6 @@ const struct nofi_engine_ops nofi_engine_epoll = {
 	.unwatch = poller_unwatch,
 	.submit = poller_submit,
 	.wait = poller_wait,
+	.peek = poller_peek,
 	.set_timer = poller_set_timer,
 };

@@ -534,11 +534,21 @@ static bool uring_reap(struct nof_loop *loop)
 }
 
 /* Does the kernel hold back work that only a system call runs? */
-static bool needs_enter(const struct nof_loop *loop, const struct uring *u)
+static bool needs_enter(const struct uring *u)
 {
-	return (loop->flags & NOF_LOOP_DEDICATED) ||
-	       (__atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED) &
-		(IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
+	return __atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED) &
+	       (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static bool uring_peek(struct nof_loop *loop, bool will_wait)
+{
+	struct uring *u = uring_of(loop);
+
+	if (u->is_disabled || !u->is_wake_armed || u->stash_len)
+		return true;
+	if (io_uring_sq_ready(&u->ring) && (!will_wait || uring_submit(loop) < 0))
+		return true;
+	return io_uring_cq_ready(&u->ring) || needs_enter(u);
 }
 
 static int uring_wait(struct nof_loop *loop, int64_t timeout_ns)
@@ -560,7 +570,7 @@ static int uring_wait(struct nof_loop *loop, int64_t timeout_ns)
 						.tv_nsec = timeout_ns % 1000000000 };
 
 		r = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
-	} else if (io_uring_sq_ready(&u->ring) || needs_enter(loop, u)) {
+	} else if (io_uring_sq_ready(&u->ring) || needs_enter(u)) {
 		r = io_uring_submit_and_get_events(&u->ring);
 	}
 	if (r < 0 && r != -EINTR && r != -ETIME && r != -EBUSY && r != -EAGAIN)
@@ -736,7 +746,7 @@ static int setup_ring(struct nof_loop *loop, struct uring *u)
 	/* Best first; older kernels refuse flags they do not know with EINVAL. */
 	const unsigned dedicated[] = {
 		IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER |
-		IORING_SETUP_R_DISABLED,
+		IORING_SETUP_R_DISABLED | IORING_SETUP_TASKRUN_FLAG,
 		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0 };
 	const unsigned polled[] = { IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0 };
 	bool is_dedicated = loop->flags & NOF_LOOP_DEDICATED;
@@ -863,5 +873,6 @@ const struct nofi_engine_ops nofi_engine_uring = {
 	.submit = uring_submit,
 	.reap = uring_reap,
 	.wait = uring_wait,
+	.peek = uring_peek,
 	.set_timer = uring_set_timer,
 };

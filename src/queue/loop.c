@@ -21,7 +21,7 @@ enum { HOLD_MAX = 16 };	/* more receives in one turn before what is queued goes 
 /* Further away than any machine is on, and still a valid time for the kernel. */
 #define TIMER_NEVER (1ull << 62)
 
-static uint64_t clock_now(void)
+uint64_t nofi_clock_now(void)
 {
 	struct timespec ts;
 
@@ -32,7 +32,7 @@ static uint64_t clock_now(void)
 uint64_t nofi_loop_now(struct nof_loop *loop)
 {
 	if (!loop->is_now_valid) {
-		loop->now = clock_now();
+		loop->now = nofi_clock_now();
 		loop->is_now_valid = true;
 	}
 	return loop->now;
@@ -362,6 +362,16 @@ static int settle(struct nof_loop *loop)
 	return r;
 }
 
+static int wait_for_events(struct nof_loop *loop, int64_t timeout_ns)
+{
+	if (timeout_ns) {
+		if (atomic_load_explicit(&loop->spin.wanted, memory_order_relaxed))
+			return nofi_spin_wait(loop, timeout_ns);
+		nofi_count(&loop->counts.sleeps, 1);
+	}
+	return loop->eng->wait(loop, timeout_ns);
+}
+
 static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 {
 	int r;
@@ -376,7 +386,7 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 	update_timer(loop);
 	loop->is_now_valid = false;
 	loop->has_more = loop->wants_flush = false;
-	r = loop->eng->wait(loop, timeout_ns);
+	r = wait_for_events(loop, timeout_ns);
 	/*
 	 * Where receives were cut short by their buffers, the rest is taken before anything
 	 * is sent, unless half a queue waits: one send then carries the commands that many
@@ -397,6 +407,8 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 		r = settle(loop);
 	loop->is_processing = false;
 	loop->is_now_valid = false;
+	nofi_count(&loop->counts.turns, 1);
+	nofi_count(&loop->counts.completions, loop->done_count);
 	return r < 0 ? r : (int)loop->done_count;
 }
 
@@ -422,6 +434,18 @@ int nof_loop_wait(struct nof_loop *loop, int timeout_ms)
 		return nofi_fail(-EDEADLK, "nof_loop_wait: called from inside a callback");
 	r = turn(loop, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000, true);
 	return r < 0 ? engine_failed(loop, "nof_loop_wait", r) : r;
+}
+
+int nof_loop_wait_ns(struct nof_loop *loop, int64_t timeout_ns)
+{
+	int r;
+
+	if (!loop)
+		return nofi_fail(-EINVAL, "nof_loop_wait_ns: no loop was given");
+	if (loop->is_processing)
+		return nofi_fail(-EDEADLK, "nof_loop_wait_ns: called from inside a callback");
+	r = turn(loop, timeout_ns < 0 ? -1 : timeout_ns, true);
+	return r < 0 ? engine_failed(loop, "nof_loop_wait_ns", r) : r;
 }
 
 int nof_loop_run(struct nof_loop *loop)
@@ -453,7 +477,7 @@ int nofi_loop_run_until(struct nof_loop *loop, const bool *flag, uint64_t deadli
 		int64_t left = -1;
 
 		if (deadline_ns) {
-			uint64_t now = clock_now();
+			uint64_t now = nofi_clock_now();
 
 			if (now >= deadline_ns)
 				return -ETIMEDOUT;

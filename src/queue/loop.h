@@ -11,7 +11,9 @@
 
 #include "nof.h"
 
-/* CLOCK_MONOTONIC in ns; cached for the length of one process call. */
+/* CLOCK_MONOTONIC in ns. */
+uint64_t nofi_clock_now(void);
+/* The same; cached for the length of one process call. */
 uint64_t nofi_loop_now(struct nof_loop *loop);
 
 /* A one-shot timer, embedded in its owner. Zero-initialised = not armed. */

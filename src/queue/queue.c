@@ -81,6 +81,7 @@ static void end_batch(struct nofi_queue *q)
 	nofi_machine_notify(&q->m);
 	if (nofi_machine_has_tx(&q->m))
 		nofi_loop_mark_dirty(q->loop, &q->dirty);
+	nofi_conn_rest(q);
 }
 
 static void on_defer(struct nofi_defer *d)
@@ -311,9 +312,7 @@ static void on_received(struct nofi_sock *s, size_t direct, const uint8_t *stagi
 	if (staged)
 		nofi_machine_rx(&q->m, staging, staged);
 	nofi_machine_notify(&q->m);
-	/* Nothing is waited for any more: an idle connection leaves no timer behind. */
-	if (q->state == QUEUE_READY && q->timer.pos && !nofi_machine_deadline(&q->m))
-		nofi_conn_disarm(q);
+	nofi_conn_rest(q);
 }
 
 static void on_ended(struct nofi_sock *s, int res)
