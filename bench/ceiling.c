@@ -20,6 +20,7 @@ static const char usage[] =
 "24-byte header, --bs bytes and (--resp=on, the default) a 24-byte completion.\n"
 "  --listen=ADDR   numeric address to listen on or to connect to (127.0.0.1)\n"
 "  --port=N        the server picks and prints one when it is 0 (the default)\n"
+"  --nqn=NQN       client: ask namespace 1 of an NVMe/TCP target, blocks of 4096 bytes\n"
 "  --cpu=N         run on this CPU only\n"
 "  --spin          busy-wait instead of sleeping\n"
 "  --ramp=S        seconds not measured at the start (0.2)\n"
@@ -103,6 +104,7 @@ int main(int argc, char **argv)
 	static const struct option longopts[] = {
 		{ "mode", required_argument, NULL, 'm' },
 		{ "listen", required_argument, NULL, 'l' },
+		{ "nqn", required_argument, NULL, 'n' },
 		{ "port", required_argument, NULL, 'p' },
 		{ "engine", required_argument, NULL, 'e' },
 		{ "mptcp", required_argument, NULL, 'M' },
@@ -146,6 +148,9 @@ int main(int argc, char **argv)
 			break;
 		case 'p':
 			o.port = (unsigned int)parse_size("port", optarg, 0, 65535);
+			break;
+		case 'n':
+			o.nqn = optarg;
 			break;
 		case 'e':
 			o.uring = parse_choice("engine", optarg, "epoll", "io_uring");
@@ -203,6 +208,8 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 2;
 	}
+	if (o.nqn && o.bs % NVME_BLOCK_LEN)
+		bad_usage("bs", "no multiple of 4096 with --nqn");
 	if (o.behind > o.stage)
 		o.behind = o.stage;
 	return o.server ? server_run(&o) : client_run(&o);

@@ -20,6 +20,7 @@
 #define CAPSULE_LEN	72u		/* CapsuleCmd: common header and SQE */
 #define HDR_LEN		24u		/* C2HData header, and the whole CapsuleResp */
 #define BLOCK_LEN	512u		/* unit of the number of blocks in a request */
+#define NVME_BLOCK_LEN	4096u		/* of the namespace, where the server is a target */
 #define BS_MAX		(4u << 20)
 
 enum {
@@ -33,6 +34,7 @@ enum {
 
 struct ceiling_opts {
 	const char *addr;	/* numeric IPv4 or IPv6 address */
+	const char *nqn;	/* client: the other side is an NVMe/TCP target, NULL: our server */
 	unsigned int port;	/* the server may be given 0 and prints the one it got */
 	bool server;
 	bool uring;		/* client engine: io_uring, else epoll */
@@ -150,6 +152,10 @@ static inline bool client_wants_send(const struct client *c, bool dry)
 }
 
 int client_run(const struct ceiling_opts *o);
+
+/* ceiling_nvme.c */
+int nvme_connect(const struct ceiling_opts *o, int (*connect_to)(const struct ceiling_opts *o));
+void nvme_command(uint8_t *sqe, unsigned int bs);
 
 /* ceiling_engines.c */
 void client_epoll(struct client *c);

@@ -263,6 +263,8 @@ static void client_init(struct client *c)
 		p[8] = 0x02;				/* SQE: read */
 		put_le16(p + 10, (uint16_t)i);		/* SQE: CID */
 		put_le32(p + 8 + 48, o->bs / BLOCK_LEN - 1);
+		if (o->nqn)
+			nvme_command(p + 8, o->bs);
 		c->ready[i] = (uint16_t)i;
 	}
 	c->ready_count = o->qd;
@@ -300,7 +302,7 @@ int client_run(const struct ceiling_opts *o)
 
 	c.o = o;
 	client_init(&c);
-	c.fd = connect_to(o);
+	c.fd = o->nqn ? nvme_connect(o, connect_to) : connect_to(o);
 	mptcp = is_mptcp(&c);
 	if (o->mptcp && !mptcp)
 		die("the connection to %s port %u fell back to TCP: is the server listening "

@@ -92,8 +92,8 @@ def row(transport, workload, metric, unit, libnof, other=None, bar=None, higher=
     out["bar"], out["bar_on"] = bar, bar_on
     out["higher_is_better"] = higher
     out["met"] = None if bar is None else value >= bar if higher else value <= bar
-    out["judged"] = bar is not None
     out.update(more)
+    out["judged"] = bar is not None and out.get("judged", True)
     return out
 
 
