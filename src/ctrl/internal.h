@@ -190,7 +190,9 @@ struct nof_ctrl {
 
 	/* transport.c, transport_watch.c, transport_events.c */
 	struct nofi_transport_events *transport_events;	/* NULL: not begun */
-	struct nofi_seen *seen;		/* of each queue, what was told of it last */
+	struct nofi_seen **seen;	/* [nseen] by queue id, what was told of it last; or NULL */
+	uint32_t nseen;
+	uint32_t beat_next;		/* the queue that the next keep alive looks at first */
 	char paths_note[200];		/* why the path manager does not do what it is asked, a
 					   sentence for nof_transport; else "". Written before LIVE
 					   only: other loops read it */
@@ -414,8 +416,6 @@ int nofi_nslist_take(struct nof_ctrl *ctrl, const uint8_t *page, struct nofi_err
 /* ioq.c: references, any thread */
 void nofi_ioq_get(struct nofi_ioq *ioq);
 void nofi_ioq_put(struct nofi_ioq *ioq);
-/* Looks whether the I/O queues of the controller's own loop are MPTCP still. */
-void nofi_ioq_recheck_all(struct nof_ctrl *ctrl);
 
 /* abort.c */
 void nofi_abort_init(struct nof_ctrl *ctrl);
@@ -441,6 +441,13 @@ void nofi_pathman_steer(const struct nof_ctrl *ctrl, struct nofi_queue_opts *o);
 
 /* transport_watch.c: looks at the connections and tells what changed. Loop's thread. */
 void nofi_transport_changed(struct nof_ctrl *ctrl);
+/* At one that has just become ready. */
+void nofi_transport_came(struct nof_ctrl *ctrl, const struct nofi_queue *q);
+/*
+ * The program is awake for a keep alive: a look at some of the connections, at others the next
+ * time, and whether they are MPTCP still. One that is not will end, later in this turn.
+ */
+void nofi_transport_beat(struct nof_ctrl *ctrl);
 void nofi_transport_forget(struct nof_ctrl *ctrl);
 
 /* transport_events.c: hears of changes from the kernel, where that is permitted. */

@@ -65,16 +65,6 @@ static void unlink_locked(struct nofi_ioq *ioq)
 	ioq->is_linked = false;
 }
 
-/* Those of other loops look by themselves: nofi_queue_recheck() is for the queue's own thread. */
-void nofi_ioq_recheck_all(struct nof_ctrl *ctrl)
-{
-	pthread_mutex_lock(&ctrl->lock);
-	for (struct nofi_ioq *ioq = ctrl->ioqs; ioq; ioq = ioq->next)
-		if (ioq->loop == ctrl->loop && ioq->q && ioq->state == IOQ_READY)
-			nofi_queue_recheck(ioq->q);
-	pthread_mutex_unlock(&ctrl->lock);
-}
-
 /* ---- telling users ---- */
 
 /* A callback may put any user: each round starts at the front again. */
@@ -297,7 +287,7 @@ static void connect_done(void *arg, const struct nofi_cpl *cpl)
 		nofi_pathman_ioq_ready(ioq);
 		/* From here on its token is known. */
 		if (ioq->loop == ioq->ctrl->loop)
-			nofi_transport_changed(ioq->ctrl);
+			nofi_transport_came(ioq->ctrl, ioq->q);
 		nofi_log(ioq->loop, NOF_LOG_DEBUG, "I/O queue %u is ready", ioq->qid);
 		tell(ioq);
 		return;

@@ -48,10 +48,8 @@ static void ka_done(struct nofi_acmd *c, const struct nofi_cpl *cpl)
 	}
 	ctrl->stats.keep_alives++;
 	nofi_pathman_beat(ctrl);
-	nofi_transport_changed(ctrl);
-	/* The program is awake anyway: nothing else would tell of a fallback in mid-connection. */
-	nofi_queue_recheck(ctrl->admin);
-	nofi_ioq_recheck_all(ctrl);
+	/* Nothing else would tell of a fallback in mid-connection. */
+	nofi_transport_beat(ctrl);
 	arm(ctrl, ctrl->ka_sent + kato_ns(ctrl) / 2);
 }
 

@@ -4,17 +4,23 @@
  *
  * The kernel tells them to those who may listen (transport_events.c, pathman.c). For all
  * others each keep alive looks: it wakes the loop anyway, so that an idle machine is woken for
- * nothing else. Looked at are the queues on the
- * controller's own loop, and only when somebody wants events.
+ * nothing else. Looked at are the queues on the controller's own loop; what has changed is told
+ * when somebody wants events.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "ctrl/internal.h"
 
+/*
+ * Connections that one keep alive looks at. A controller of more has each looked at in one of
+ * several: what an idle machine does for a thousand queues stays as little as for a few.
+ */
+enum { BEAT_MAX = 64 };
+
 /* What was seen last of a queue; outlives its connection, so that TCP after MPTCP is news. */
 struct nofi_seen {
-	struct nofi_seen *next;
+	bool is_known;			/* t means something */
 	struct nof_transport t;
 };
 
@@ -93,54 +99,97 @@ static void tell(void *arg, const struct nof_transport *t, enum nofi_transport_n
 	}
 }
 
+/* NULL: no memory, it is told again next time. */
 static struct nofi_seen *seen_of(struct nof_ctrl *ctrl, uint16_t qid)
 {
-	struct nofi_seen *s;
+	if (qid >= ctrl->nseen) {
+		uint32_t n = ctrl->nr_io_queues >= qid ? ctrl->nr_io_queues + 1 : qid + 1u;
+		struct nofi_seen **seen = realloc(ctrl->seen, n * sizeof(*seen));
 
-	for (s = ctrl->seen; s && s->t.qid != qid; s = s->next)
-		;
-	return s;
+		if (!seen)
+			return NULL;
+		memset(seen + ctrl->nseen, 0, (n - ctrl->nseen) * sizeof(*seen));
+		ctrl->seen = seen;
+		ctrl->nseen = n;
+	}
+	if (!ctrl->seen[qid])
+		ctrl->seen[qid] = calloc(1, sizeof(*ctrl->seen[qid]));
+	return ctrl->seen[qid];
+}
+
+/* True: it is another connection than it was. */
+static bool look_at(struct nof_ctrl *ctrl, const struct nofi_queue *q)
+{
+	struct nof_transport t = { .size = sizeof(t) };
+	struct nofi_seen *s;
+	bool is_new;
+
+	if (nofi_transport_fill(ctrl, q, &t) < 0)
+		return false;
+	s = seen_of(ctrl, t.qid);
+	nofi_transport_diff(s && s->is_known ? &s->t : NULL, &t, tell, ctrl);
+	if (!s)
+		return false;
+	is_new = s->t.token != t.token;
+	s->t = t;
+	s->is_known = true;
+	return is_new;
+}
+
+static void filter(struct nof_ctrl *ctrl)
+{
+	uint32_t tokens[NOFI_IO_QUEUES_MAX + 1], n = 0;
+
+	for (uint32_t i = 0; i < ctrl->nseen && n < NOFI_IO_QUEUES_MAX + 1; i++)
+		if (ctrl->seen[i] && ctrl->seen[i]->t.token)
+			tokens[n++] = ctrl->seen[i]->t.token;
+	(void)nofi_transport_events_filter(ctrl, tokens, n);
 }
 
 void nofi_transport_changed(struct nof_ctrl *ctrl)
 {
 	struct nofi_queue *queues[NOFI_IO_QUEUES_MAX + 1];
-	uint32_t tokens[NOFI_IO_QUEUES_MAX + 1], n, known = 0;
 	bool is_new = false;
+	uint32_t n;
 
 	if (!ctrl->events)
 		return;
 	n = nofi_ctrl_own_queues(ctrl, queues, NOFI_IO_QUEUES_MAX + 1);
-	for (uint32_t i = 0; i < n; i++) {
-		struct nof_transport t = { .size = sizeof(t) };
-		struct nofi_seen *s;
-
-		if (nofi_transport_fill(ctrl, queues[i], &t) < 0)
-			continue;
-		s = seen_of(ctrl, t.qid);
-		nofi_transport_diff(s ? &s->t : NULL, &t, tell, ctrl);
-		if (!s) {
-			s = calloc(1, sizeof(*s));
-			if (!s)
-				continue;	/* told again next time */
-			s->next = ctrl->seen;
-			ctrl->seen = s;
-		}
-		is_new |= s->t.token != t.token;
-		s->t = t;
-		if (t.token)
-			tokens[known++] = t.token;
-	}
+	for (uint32_t i = 0; i < n; i++)
+		is_new |= look_at(ctrl, queues[i]);
 	if (is_new)
-		(void)nofi_transport_events_filter(ctrl, tokens, known);
+		filter(ctrl);
+}
+
+void nofi_transport_came(struct nof_ctrl *ctrl, const struct nofi_queue *q)
+{
+	if (ctrl->events && look_at(ctrl, q))
+		filter(ctrl);
+}
+
+void nofi_transport_beat(struct nof_ctrl *ctrl)
+{
+	struct nofi_queue *queues[NOFI_IO_QUEUES_MAX + 1];
+	uint32_t n = nofi_ctrl_own_queues(ctrl, queues, NOFI_IO_QUEUES_MAX + 1);
+	bool is_new = false;
+
+	for (uint32_t i = 0; i < n && i < BEAT_MAX; i++) {
+		const uint32_t k = (ctrl->beat_next + i) % n;
+
+		nofi_queue_recheck(queues[k]);
+		if (ctrl->events)
+			is_new |= look_at(ctrl, queues[k]);
+	}
+	ctrl->beat_next = n ? (ctrl->beat_next + BEAT_MAX) % n : 0;
+	if (is_new)
+		filter(ctrl);
 }
 
 void nofi_transport_forget(struct nof_ctrl *ctrl)
 {
-	struct nofi_seen *s;
-
-	while ((s = ctrl->seen)) {
-		ctrl->seen = s->next;
-		free(s);
-	}
+	for (uint32_t i = 0; i < ctrl->nseen; i++)
+		free(ctrl->seen[i]);
+	free(ctrl->seen);
+	ctrl->seen = NULL;
+	ctrl->nseen = 0;
 }
