@@ -18,6 +18,9 @@ from benchlib import BenchError
 # A change below this is nothing, whatever the spread says: share of the value.
 ALLOWED = 0.05
 ALLOWED_STABLE = 0.01
+# Likewise one below this many of the wider interquartile range: some hundred rows are compared,
+# and none of them may be worse by chance.
+SPREADS = 1.5
 
 
 def load(name, history):
@@ -73,7 +76,7 @@ def compared(row):
 def change(old, new):
     """(which value, gain: below 1 is worse, whether it is worse for certain), or None.
 
-    For certain: by more than is allowed, and the quartiles of both do not overlap.
+    For certain: by more than is allowed, and by more than the spread of either explains.
     """
     what = compared(new)
     if not what or what != compared(old) or not old[what[0]] or not new[what[0]]:
@@ -81,10 +84,9 @@ def change(old, new):
     field, allowed = what
     up = new["higher_is_better"]
     gain = new[field] / old[field] if up else old[field] / new[field]
-    if up:
-        apart = new.get(field + "_high", new[field]) < old.get(field + "_low", old[field])
-    else:
-        apart = new.get(field + "_low", new[field]) > old.get(field + "_high", old[field])
+    wider = max(row.get(field + "_high", row[field]) - row.get(field + "_low", row[field])
+                for row in (old, new))
+    apart = abs(new[field] - old[field]) > SPREADS * wider
     return field, gain, gain < 1 - allowed and apart
 
 

@@ -269,7 +269,7 @@ def summary(raw):
 
 def parse():
     ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parts.add_options(ap, rounds=8, runtime=0.6)
+    parts.add_options(ap, rounds=7, runtime=0.6)
     ap.add_argument("--ramp", type=float, default=0.15, help="seconds before, not measured")
     ap.add_argument("--transports", default="tcp,mptcp")
     ap.add_argument("--engines", default=",".join(ENGINES))
