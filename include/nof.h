@@ -151,7 +151,8 @@ enum nof_loop_flag {
 	/*
 	 * nof_loop_fd() will not be used: the loop is driven by nof_loop_run() or
 	 * nof_loop_wait() from one thread, the first that calls it. Saves
-	 * interrupts between cores.
+	 * interrupts between cores, and system calls: what callbacks submit
+	 * leaves with the next of these calls, or with nof_loop_flush().
 	 */
 	NOF_LOOP_DEDICATED = 1u << 0,
 	/*

@@ -267,7 +267,8 @@ static void worker_drive(struct worker *w)
 			if (q->interval != 0 && q->due > (double)now && q->due < (double)until)
 				until = (uint64_t)q->due;
 		}
-		if (submitted)
+		/* Every other way of waiting hands over first what was submitted. */
+		if (submitted && run->o->rate)
 			nof_loop_flush(w->loop);
 		if (run->o->status) {
 			uint64_t again = live_sample(w, now);

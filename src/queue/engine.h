@@ -63,14 +63,22 @@ struct nofi_sock {
 	bool is_poll_out;		/* epoll: EPOLLOUT is registered */
 	bool is_dry;			/* io_uring: the last receive took all there was */
 	bool is_starved;		/* io_uring: waits for a staging buffer */
+	/*
+	 * The owner's, for its next send: nothing waits for its end, so ops->sent() may come
+	 * as late as with the next event, whatever that is.
+	 */
+	bool may_tarry;
+	bool is_quiet;			/* io_uring: no completion if the send succeeds */
+	bool is_listed;			/* io_uring: among the quiet ones */
 	uint32_t inflight;		/* io_uring: requests of this socket in the ring */
 	uint32_t direct_len;		/* bytes of the direct places in the armed receive */
 	struct msghdr *msg;		/* the send under way, advanced by the engine */
 	size_t send_left;		/* its bytes not sent yet */
-	struct nofi_tailbuf *tail;	/* io_uring: staging behind the direct places */
-	struct msghdr recv_msg;		/* io_uring: of the direct receive */
-	struct iovec recv_iov[NOFI_PLACES_MAX + 1];
+	struct nofi_tailbuf *tail;	/* io_uring: of the direct receive in the ring */
+	struct iovec *recv_iov;		/* inside received(): the direct places */
 	struct nofi_sock *next_starved;
+	struct nofi_sock *next_quiet;
+	unsigned quiet_at;		/* io_uring: position behind it in the submissions */
 	void *stream;			/* state of the stream between, if it has one */
 	const char *why;		/* a stream's sentence for its error, else NULL */
 };
@@ -104,11 +112,11 @@ struct nofi_engine_ops {
 	int (*connect)(struct nof_loop *loop, struct nofi_sock *s, const struct sockaddr *sa,
 		       socklen_t len);
 	void (*recv_start)(struct nof_loop *loop, struct nofi_sock *s);
-	/* msg (and what it points at) is stable until ops->sent(); len: its bytes */
+	/* msg (and what it points at) is stable until ops->sent(); len: its bytes; may_tarry */
 	void (*send)(struct nof_loop *loop, struct nofi_sock *s, struct msghdr *msg, size_t len);
 	int (*watch)(struct nof_loop *loop, struct nofi_fd_watch *w);
 	void (*unwatch)(struct nof_loop *loop, struct nofi_fd_watch *w);
-	/* Hands what was queued to the kernel. */
+	/* Hands what was queued to the kernel; on a dedicated loop what is not for a wait. */
 	int (*submit)(struct nof_loop *loop);
 	/*
 	 * Dispatches sends that completed as soon as they were submitted, which would make the

@@ -29,6 +29,7 @@ struct poller {
 	int fd;				/* epoll */
 	int timer_fd;
 	uint8_t *staging;		/* NOFI_STAGING_LEN */
+	struct iovec iov[NOFI_PLACES_MAX + 1];	/* of the receive under way */
 	struct epoll_event events[EVENTS_MAX];
 	int event_count, event_pos;	/* being dispatched, or found by peek: remove() blanks
 					   its own */
@@ -123,17 +124,18 @@ static void do_recv(struct nof_loop *loop, struct nofi_sock *s)
 {
 	struct poller *p = poller_of(loop);
 
+	s->recv_iov = p->iov;
 	for (int i = 0; i < RECV_BUDGET && s->fd >= 0 && s->is_receiving; i++) {
-		struct msghdr msg = { .msg_iov = s->recv_iov };
+		struct msghdr msg = { .msg_iov = p->iov };
 		size_t direct = 0, limit, got, room;
-		unsigned n = s->ops->place(s, s->recv_iov, NOFI_PLACES_MAX);
+		unsigned n = s->ops->place(s, p->iov, NOFI_PLACES_MAX);
 		ssize_t r;
 
 		for (unsigned k = 0; k < n; k++)
-			direct += s->recv_iov[k].iov_len;
+			direct += p->iov[k].iov_len;
 		limit = n ? NOFI_TAIL_LEN : NOFI_STAGING_LEN;
-		s->recv_iov[n].iov_base = p->staging;
-		s->recv_iov[n].iov_len = limit;
+		p->iov[n].iov_base = p->staging;
+		p->iov[n].iov_len = limit;
 		msg.msg_iovlen = n + 1;
 		r = n ? recvmsg(s->fd, &msg, MSG_DONTWAIT) :
 			recv(s->fd, p->staging, limit, MSG_DONTWAIT);

@@ -234,10 +234,14 @@ static void run_msgs(struct nof_loop *loop)
 	}
 }
 
-/* What was submitted outside a turn must not be forgotten: make the fd readable. */
+/*
+ * What was submitted outside a turn must not be forgotten: make the fd readable. A dedicated
+ * loop has none, and whatever drives it sends first.
+ */
 static void kick(struct nof_loop *loop)
 {
-	if (loop->is_processing || loop->is_kicked || (loop->flags & NOF_LOOP_EXPLICIT_FLUSH))
+	if (loop->is_processing || loop->is_kicked ||
+	    (loop->flags & (NOF_LOOP_EXPLICIT_FLUSH | NOF_LOOP_DEDICATED)))
 		return;
 	loop->is_kicked = true;
 	nof_loop_wake(loop);
@@ -332,6 +336,13 @@ static void flush_dirty(struct nof_loop *loop)
 	loop->is_kicked = false;
 }
 
+/* What a send that ends at once brings about goes out, too, within limits. */
+static void flush_all(struct nof_loop *loop)
+{
+	for (int i = 0; i < 4 && (!i || loop->dirty_head); i++)
+		flush_dirty(loop);
+}
+
 /* ---- turns ---- */
 
 static int engine_failed(const struct nof_loop *loop, const char *call, int r)
@@ -380,8 +391,9 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 	loop->is_woken = false;
 	loop->done_count = 0;
 
-	flush_dirty(loop);
-	if (loop->defer_head || atomic_load_explicit(&loop->msgs, memory_order_relaxed))
+	flush_all(loop);
+	if (loop->defer_head || loop->dirty_head ||
+	    atomic_load_explicit(&loop->msgs, memory_order_relaxed))
 		timeout_ns = 0;
 	update_timer(loop);
 	loop->is_now_valid = false;
@@ -400,11 +412,15 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 	loop->is_now_valid = false;	/* callbacks may have taken their time */
 	run_timers(loop);
 	run_defers(loop);
-	/* What a send that ends at once brings about goes out in the same turn, within limits. */
-	for (int i = 0; i < 4 && (!i || loop->dirty_head); i++)
-		flush_dirty(loop);
-	if (is_last && r >= 0)
-		r = settle(loop);
+	/*
+	 * The next turn sends first. Where it is sure to come soon, that is soon enough, and the
+	 * system call that sends also waits.
+	 */
+	if (is_last && !(loop->flags & NOF_LOOP_DEDICATED)) {
+		flush_all(loop);
+		if (r >= 0)
+			r = settle(loop);
+	}
 	loop->is_processing = false;
 	loop->is_now_valid = false;
 	nofi_count(&loop->counts.turns, 1);
@@ -461,6 +477,7 @@ int nof_loop_run(struct nof_loop *loop)
 	atomic_store(&loop->is_stopped, false);
 	if (r >= 0) {
 		loop->is_processing = true;
+		flush_all(loop);
 		r = settle(loop);
 		loop->is_processing = false;
 	}

@@ -237,6 +237,7 @@ static void flush(struct nofi_dirty *d)
 		if (q->tap)
 			nofi_conn_tap(q, b);
 		q->batch = b;
+		q->sock.may_tarry = !q->sock.stream && !nofi_machine_has_tx(&q->m);
 		q->stream->send(q->loop, &q->sock, &b->msg, b->len);
 	}
 }
