@@ -111,13 +111,13 @@ def uri(port, **keys):
 class Result:
     """How a process ended: status, output, and what it used by the kernel's account."""
 
-    def __init__(self, argv, timeout, cpu=None, env=None):
+    def __init__(self, argv, timeout, cpu=None, env=None, rss_after=None):
         start = time.monotonic()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                     preexec_fn=pinned(cpu), env=env)
             try:
-                self.usage = metrics.wait_end(proc, timeout)
+                self.usage = metrics.wait_end(proc, timeout, rss_after)
                 if not self.usage:
                     raise BenchError(f"no end within {timeout} s: {' '.join(argv)}")
             finally:
@@ -135,9 +135,9 @@ class Result:
         return file.read().decode(errors="replace")
 
 
-def run_json(argv, timeout, cpu=None, env=None):
+def run_json(argv, timeout, cpu=None, env=None, rss_after=None):
     """Runs a program that must succeed and print one JSON document; returns (it, Result)."""
-    res = Result(argv, timeout, cpu, env)
+    res = Result(argv, timeout, cpu, env, rss_after)
     if res.status:
         raise BenchError(f"{' '.join(argv)} ended with status {res.status}: {res.err.strip()}")
     try:

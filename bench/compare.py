@@ -80,7 +80,8 @@ def run_raw(args, server, transport, engine, work, runtime, at_target=False):
     argv = raw_argv(args, server.port, transport, engine, work, f"--runtime={runtime}",
                     f"--ramp={args.ramp}", at_target=at_target)
     sampler = metrics.Sampler(server.proc.pid).start()
-    doc, res = benchlib.run_json(argv, runtime + args.ramp + 30, args.cpus[0])
+    doc, res = benchlib.run_json(argv, runtime + args.ramp + 30, args.cpus[0],
+                                rss_after=args.ramp + 0.8 * runtime)
     used = doc["cpu"]
     cpu_s = used["user_s"] + used["sys_s"]
     return {
@@ -98,7 +99,8 @@ def run_libnof(args, server, transport, engine, work, runtime):
     argv = libnof_argv(args, server.port, transport, engine, work, f"--runtime={runtime}",
                        f"--ramp-time={args.ramp}")
     sampler = metrics.Sampler(server.proc.pid).start()
-    doc, res = benchlib.run_json(argv, runtime + args.ramp + 30, args.cpus[0])
+    doc, res = benchlib.run_json(argv, runtime + args.ramp + 30, args.cpus[0],
+                                rss_after=args.ramp + 0.8 * runtime)
     job = doc["jobs"][0]
     read = job["read"]
     used = doc["cpu"]	# from the end of the ramp to the last answer, as total_ios
@@ -339,8 +341,8 @@ def write_costs(doc, out):
                           SHOWN[one["subject"]], one["engine"],
                           *[f"{one[key]:.2f}" for key in COSTS[:4]],
                           *[parts.number(value) for value in (*switches, *rss)]])
-    print("`raw, same target` is the raw client in front of `nvmf-target`, after a set-up of ten "
-          "lines: what differs\nthere is the initiator alone.\n", file=out)
+    print("`raw, same target` is the raw client in front of `nvmf-target`, after a set-up of its "
+          "own: what differs\nthere is the initiator alone.\n", file=out)
     print("What one I/O costs (medians): microseconds of CPU, context switches per 1,000 I/Os, "
           "and the peak of\nresident memory, buffers included. `server` is the raw server or "
           "`nvmf-target`.\n", file=out)
@@ -376,7 +378,9 @@ def plots(doc, folder):
             low, high = row["ratio_low"], row["ratio_high"]
             values = (row["ratio"], low, high) if row["higher_is_better"] else \
                 (1 / row["ratio"], 1 / high if high else 0, 1 / low if low else 0)
-            groups.setdefault(name, []).append(svgplot.Bar(row["engine"], *values))
+            groups.setdefault(name, []).append(svgplot.Bar(
+                row["engine"] + (", raw at same target" if row.get("versus_key") else ""),
+                *values))
     svgplot.bars(os.path.join(folder, "performance-speed.svg"),
                  "libnof next to the raw loop (latencies inverted: more is better)", "ratio",
                  [svgplot.Group(name, found) for name, found in groups.items()],

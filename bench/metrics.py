@@ -35,7 +35,8 @@ class Usage:
         self.cpu_s = usage.ru_utime + usage.ru_stime
         self.voluntary = usage.ru_nvcsw         # it had to wait
         self.involuntary = usage.ru_nivcsw      # something else was let run
-        self.rss_kib = usage.ru_maxrss          # at its peak
+        # ru_maxrss is no use: the kernel hands down to a child what its parent had at the fork.
+        self.rss_kib = None                     # the peak until then, where it was asked for
 
 
 def _tasks(pid):
@@ -106,17 +107,25 @@ class Sampler:
         return used
 
 
-def wait_end(proc, timeout):
-    """Waits for a subprocess.Popen whose output is a file: its Usage, or None after the timeout."""
+def wait_end(proc, timeout, rss_after=None):
+    """Waits for a subprocess.Popen whose output is a file: its Usage, or None after the timeout.
+
+    rss_after: seconds after which the peak of its memory is read.
+    """
     fd = os.pidfd_open(proc.pid)
+    rss = None
     try:
+        if rss_after is not None and not select.select([fd], [], [], rss_after)[0]:
+            rss = status_kib(proc.pid, "VmHWM")
         if not select.select([fd], [], [], timeout)[0]:
             return None
     finally:
         os.close(fd)
-    _, status, usage = os.wait4(proc.pid, 0)
+    _, status, used = os.wait4(proc.pid, 0)
     proc.returncode = os.waitstatus_to_exitcode(status)
-    return Usage(usage)
+    usage = Usage(used)
+    usage.rss_kib = rss
+    return usage
 
 
 # --- system calls -------------------------------------------------------------------------------
