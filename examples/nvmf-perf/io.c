@@ -209,7 +209,6 @@ static void io_done(void *arg, const struct nof_completion *c)
 	struct run *run = q->run;
 	uint64_t now = clock_of(w);
 
-	w->done++;
 	q->inflight--;
 	q->completed++;
 	if (q->verify) {

@@ -153,11 +153,11 @@ static int parse_bsrange(struct perf_opts *o, const char *v)
 static int parse_poll(struct perf_opts *o, const char *v)
 {
 	if (!strcmp(v, "sleep"))
-		o->poll = PERF_SLEEP;
+		o->poll = NOF_POLL_SLEEP;
 	else if (!strcmp(v, "adaptive"))
-		o->poll = PERF_ADAPTIVE;
+		o->poll = NOF_POLL_ADAPTIVE;
 	else if (!strcmp(v, "spin"))
-		o->poll = PERF_SPIN;
+		o->poll = NOF_POLL_SPIN;
 	else
 		return bad("poll", v, "sleep, adaptive or spin is wanted");
 	return 0;

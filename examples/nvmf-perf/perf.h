@@ -36,7 +36,6 @@
 #define PERF_MAX_PATHS	 64u /* of a namespace that are reported */
 #define PERF_MAX_POINTS	 100000u /* intervals of --timeline */
 
-enum perf_poll { PERF_SLEEP, PERF_ADAPTIVE, PERF_SPIN };
 
 enum { PERF_READ, PERF_WRITE }; /* index of per-direction arrays */
 
@@ -56,7 +55,7 @@ struct perf_opts {
 	uint64_t io_size;  /* bytes per namespace, 0 = none */
 	uint64_t rate;	   /* IOPS per namespace, 0 = as fast as it goes */
 	bool verify;
-	enum perf_poll poll;
+	enum nof_poll_mode poll;
 	uint64_t seed;
 	bool json;
 	const char *json_out; /* NULL = none */
@@ -160,7 +159,8 @@ struct worker {
 	uint64_t now;		  /* ns, refreshed as often as clock_every says */
 	unsigned int clock_left;  /* completions that may still use now */
 	unsigned int clock_every; /* 1: every completion gets its own reading */
-	uint64_t done;		  /* completions, for --poll=adaptive */
+	struct nof_loop_stats begun;	/* of the loop, where measuring began … */
+	struct nof_loop_stats ended;	/* … and at the end of the load; main thread's */
 	uint64_t next_sample;	  /* ns: the next look at the connections, see live.c */
 	uint64_t sampled;	  /* ns of the last; atomic */
 	enum perf_phase phase;	  /* last one finished; under run->lock */

@@ -246,10 +246,27 @@ static void put_options(struct json *j, const struct run *run)
 	json_u64(j, "rate_iops", o->rate);
 	json_bool(j, "verify", o->verify);
 	json_string(j, "poll",
-		    o->poll == PERF_SPIN     ? "spin" :
-		    o->poll == PERF_ADAPTIVE ? "adaptive" :
-					       "sleep");
+		    o->poll == NOF_POLL_SPIN     ? "spin" :
+		    o->poll == NOF_POLL_ADAPTIVE ? "adaptive" :
+						   "sleep");
 	json_u64(j, "seed", o->seed);
+	json_object_end(j);
+}
+
+/* What a thread's loop did while it was measured. */
+static void put_loop(struct json *j, const struct worker *w)
+{
+	const struct nof_loop_stats *a = &w->begun, *b = &w->ended;
+
+	json_object(j, NULL);
+	json_u64(j, "turns", b->turns - a->turns);
+	json_u64(j, "sleeps", b->sleeps - a->sleeps);
+	json_u64(j, "spins", b->spins - a->spins);
+	json_u64(j, "spin_hits", b->spin_hits - a->spin_hits);
+	json_u64(j, "spin_looks", b->spin_looks - a->spin_looks);
+	json_double(j, "spin_s", (double)(b->spin_ns - a->spin_ns) / 1e9);
+	json_double(j, "spin_limit_us", (double)b->spin_limit_ns / 1e3);
+	json_u64(j, "completions", b->completions - a->completions);
 	json_object_end(j);
 }
 
@@ -288,6 +305,10 @@ static void put_run(struct json *j, const struct run *run)
 	json_double(j, "sys_s", run->cpu_sys);
 	json_double(j, "us_per_io", ios ? (run->cpu_user + run->cpu_sys) * 1e6 / (double)ios : 0);
 	json_object_end(j);
+	json_array(j, "loops");
+	for (i = 0; run->usage_taken && i < run->worker_count; i++)
+		put_loop(j, &run->workers[i]);
+	json_array_end(j);
 	json_array(j, "transport");
 	for (i = 0; i < run->job_count; i++)
 		for (k = 0; k < run->queues; k++)

@@ -5,7 +5,6 @@
  * closed worker by worker; the load runs on all of them together.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,6 @@
 
 #include "perf.h"
 
-#define ADAPTIVE_SPIN 100000u		  /* ns without a completion before it sleeps */
 #define LONGEST_WAIT  NSEC_PER_SEC	  /* ns: bounds what a missed wake-up can cost */
 #define DRAIN_EXTRA   (10 * NSEC_PER_SEC) /* beyond all that, before giving up */
 #define PATIENCE      (3 * NSEC_PER_SEC)  /* after a signal: for what waits for a path */
@@ -80,14 +78,12 @@ static int worker_open(struct worker *w)
 
 	nof_loop_opts_init(&lo);
 	lo.engine = run->engine_wanted;
-	lo.flags = NOF_LOOP_EXPLICIT_FLUSH;
-	/* A rate needs finer waits than nof_loop_wait() has, hence the fd. */
-	if (!run->o->rate)
-		lo.flags |= NOF_LOOP_DEDICATED;
+	lo.flags = NOF_LOOP_EXPLICIT_FLUSH | NOF_LOOP_DEDICATED;
 	if (nof_loop_new(&lo, &loop) < 0) {
 		run_error(run, &run->other_errors, "%s", nof_strerror_detail());
 		return -1;
 	}
+	nof_loop_set_poll(loop, run->o->poll, 0);
 	__atomic_store_n(&w->loop, loop, __ATOMIC_RELEASE);
 	return 0;
 }
@@ -138,6 +134,20 @@ static void worker_open_queues(struct worker *w)
 	}
 }
 
+/* Any thread may ask what a loop has done. */
+static void take_stats(struct run *run, bool is_end)
+{
+	unsigned int i;
+
+	for (i = 0; i < run->worker_count; i++) {
+		struct worker *w = &run->workers[i];
+		struct nof_loop_stats *s = is_end ? &w->ended : &w->begun;
+
+		s->size = sizeof(*s);
+		nof_loop_get_stats(w->loop, s);
+	}
+}
+
 static void take_usage(double *user, double *sys)
 {
 	struct rusage ru;
@@ -166,6 +176,7 @@ static uint64_t supervise(struct run *run, uint64_t now)
 	if (!run->usage_taken) {
 		if (now >= run->measured) {
 			take_usage(&run->usage_user, &run->usage_sys);
+			take_stats(run, false);
 			run->usage_taken = true;
 		} else {
 			again = run->measured;
@@ -196,27 +207,14 @@ static uint64_t supervise(struct run *run, uint64_t now)
 	return again;
 }
 
-static void wait_until(struct worker *w, uint64_t now, uint64_t until, uint64_t *busy)
+static void wait_until(struct worker *w, uint64_t now, uint64_t until)
 {
-	uint64_t ns = until <= now ? 0 : until - now, done = w->done;
+	uint64_t ns = until <= now ? 0 : until - now;
 	int ret;
 
 	if (ns > LONGEST_WAIT)
 		ns = LONGEST_WAIT;
-	if (w->run->o->poll == PERF_SPIN ||
-	    (w->run->o->poll == PERF_ADAPTIVE && now - *busy < ADAPTIVE_SPIN)) {
-		ret = nof_loop_process(w->loop);
-	} else if (w->run->o->rate) {
-		struct pollfd pfd = { .fd = nof_loop_fd(w->loop), .events = POLLIN };
-		struct timespec ts = { (time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC) };
-
-		ppoll(&pfd, 1, &ts, NULL);
-		ret = nof_loop_process(w->loop);
-	} else {
-		ret = nof_loop_wait(w->loop, (int)((ns + 999999) / 1000000));
-	}
-	if (w->done != done)
-		*busy = now;
+	ret = nof_loop_wait_ns(w->loop, (int64_t)ns);
 	if (ret < 0 && ret != -EINTR && !run_stopped(w->run)) {
 		run_error(w->run, &w->run->other_errors, "%s", nof_strerror_detail());
 		run_stop(w->run);
@@ -250,7 +248,7 @@ static void cancel_waiting(struct worker *w)
 static void worker_drive(struct worker *w)
 {
 	struct run *run = w->run;
-	uint64_t busy = tool_now(), drain_since = 0, longest = drain_limit(run);
+	uint64_t drain_since = 0, longest = drain_limit(run);
 
 	for (;;) {
 		uint64_t now = tool_now(), until = now + LONGEST_WAIT, submitted = 0;
@@ -299,7 +297,7 @@ static void worker_drive(struct worker *w)
 		} else if (run->deadline < until) {
 			until = run->deadline;
 		}
-		wait_until(w, now, until, &busy);
+		wait_until(w, now, until);
 	}
 }
 
@@ -542,6 +540,7 @@ static void load(struct run *run)
 	drive_all(run, PHASE_LOAD);
 	if (run->usage_taken) {
 		take_usage(&run->cpu_user, &run->cpu_sys);
+		take_stats(run, true);
 		run->cpu_user -= run->usage_user;
 		run->cpu_sys -= run->usage_sys;
 	}

@@ -32,6 +32,26 @@ def a_document_that_adds_up():
 
 
 @test
+def modes_of_waiting_do_what_they_say():
+    with Running("--ns=mem:16M") as t:
+        for variant in VARIANTS:
+            one = uri(t, "1", variant)
+            for mode in "sleep", "adaptive", "spin":
+                for rate in [], ["--rate-iops=5000"]:
+                    r = run_json(PERF, f"--poll={mode}", "--iodepth=1", "--threads=2", *SHORT,
+                                 *rate, one)
+                    eq((r["global options"]["poll"], len(r["loops"])), (mode, 2))
+                    for loop in r["loops"]:
+                        eq(loop["completions"] > 0, True, loop)
+                        eq(loop["spins"] > 0, mode != "sleep", loop)
+                        # One may be under way when the numbers are taken.
+                        eq(loop["spin_looks"] + 1 >= loop["spins"], True, loop)
+                        eq(loop["spins"] + 1 >= loop["spin_hits"], True, loop)
+                        eq(loop["sleeps"] > 0, True, loop) if mode == "sleep" else None
+                        eq(loop["sleeps"], 0, loop) if mode == "spin" else None
+
+
+@test
 def text_for_people():
     with Running("--ns=mem:16M") as t:
         out = run(PERF, *SHORT, "--hist", uri(t, "1")).stdout.decode()
