@@ -148,6 +148,7 @@ void conns_close_all(void)
 	while (conns)
 		conn_close(conns, false);
 	conns_reap();
+	tx_fini();
 	free(staging);
 	staging = NULL;
 }

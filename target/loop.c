@@ -7,7 +7,7 @@
 
 #include "loop.h"
 
-enum { EVENTS = 64 };
+enum { EVENTS = 256 };
 
 static int ep = -1;
 static bool is_stopping;

@@ -415,6 +415,7 @@ void tx_bytes(struct conn *c, const void *data, size_t n);
 void tx_flush(struct conn *c);
 void tx_push(struct conn *c);	/* only sends: no clean-up, no waiting reads */
 void tx_free(struct conn *c);
+void tx_fini(void);		/* memory kept for connections to come */
 uint32_t tx_unsent_responses(struct conn *c);
 bool tx_is_full(const struct conn *c);
 

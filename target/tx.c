@@ -18,14 +18,56 @@ enum {
 	CHUNK = 64 << 10,
 	ZEROES = 64 << 10,		/* small enough to stay in the cache */
 	SEND_IOV = 1024,		/* UIO_MAXIOV */
+	SPARE = 16,			/* chunks kept for the next ones to send */
 };
 
 static const uint8_t zeroes[ZEROES] __attribute__((aligned(PAGE)));
 
+/*
+ * Chunks of the usual size that nobody needs now. A connection that has sent everything keeps none:
+ * with a thousand of them one after the other writes its headers into the same memory, which is
+ * still in the cache.
+ */
+static struct chunk *spare;
+static unsigned int nspare;
+
+static struct chunk *chunk_get(size_t size)
+{
+	struct chunk *k = spare;
+
+	if (size != CHUNK || !k)
+		return malloc(sizeof(*k) + size);
+	spare = k->next;
+	nspare--;
+	return k;
+}
+
+static void chunk_put(struct chunk *k)
+{
+	if (k->size != CHUNK || nspare == SPARE) {
+		free(k);
+		return;
+	}
+	k->next = spare;
+	spare = k;
+	nspare++;
+}
+
+void tx_fini(void)
+{
+	while (spare) {
+		struct chunk *k = spare;
+
+		spare = k->next;
+		free(k);
+	}
+	nspare = 0;
+}
+
 static struct chunk *chunk_new(struct conn *c, size_t n)
 {
 	size_t size = n > CHUNK ? n : CHUNK;
-	struct chunk *k = malloc(sizeof(*k) + size);
+	struct chunk *k = chunk_get(size);
 
 	if (!k) {
 		conn_close(c, true);
@@ -135,15 +177,11 @@ static void release(struct tx *t)
 
 		t->first = k->next;
 		t->copied -= k->used;
-		free(k);
+		chunk_put(k);
 	}
 	if (t->first && t->first == t->last && t->sent == t->queued) {
-		if (t->first->size > CHUNK) {
-			free(t->first);
-			t->first = t->last = NULL;
-		} else {
-			t->first->used = 0;
-		}
+		chunk_put(t->first);
+		t->first = t->last = NULL;
 		t->copied = 0;
 	}
 	while (t->resp_n && t->resp_end[t->resp_head] <= t->sent) {
@@ -266,7 +304,7 @@ void tx_free(struct conn *c)
 		struct chunk *k = t->first;
 
 		t->first = k->next;
-		free(k);
+		chunk_put(k);
 	}
 	free(t->iov);
 	free(t->resp_end);
