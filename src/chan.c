@@ -24,13 +24,20 @@ static int alloc_tables(struct nof_chan *chan, uint32_t depth)
 {
 	chan->limit = depth + EXTRA_IOS;
 	chan->npool = depth;
-	chan->table = malloc(depth * sizeof(*chan->pool) + chan->limit * sizeof(*chan->ios));
+	chan->table = aligned_alloc(64, depth * sizeof(*chan->pool) +
+				    chan->limit * sizeof(*chan->ios));
 	if (!chan->table)
 		return -ENOMEM;
 	chan->pool = chan->table;
 	chan->ios = (struct nof_io *)(chan->pool + depth);
 	nofi_chan_more_pieces(chan);
 	return 0;
+}
+
+static void init_piece(struct nofi_piece *p)
+{
+	p->rw.done = nofi_piece_ended;
+	p->rw.arg = p;
 }
 
 /*
@@ -48,6 +55,7 @@ struct nof_io *nofi_chan_fresh_io(struct nof_chan *chan)
 	memset(io, 0, sizeof(*io));
 	io->chan = chan;
 	io->first.io = io;
+	init_piece(&io->first);
 	return io;
 }
 
@@ -60,6 +68,7 @@ void nofi_chan_more_pieces(struct nof_chan *chan)
 		return;
 	p = &chan->pool[chan->npool - ++chan->npieces];
 	memset(p, 0, sizeof(*p));
+	init_piece(p);
 	chan->pieces = p;
 }
 
@@ -147,6 +156,7 @@ void nofi_chan_opened(struct nof_chan *chan, uint16_t qid, const struct nofi_err
 		chan_end(chan);
 	} else {
 		chan->is_open = true;
+		nofi_chan_set_usual(chan);
 		*chan->out = chan;
 	}
 	nofi_loop_count_done(chan->loop);
@@ -244,6 +254,7 @@ void nof_chan_close(struct nof_chan *chan)
 		return;
 	was = nofi_loop_enter(chan->loop);
 	chan->is_closing = true;
+	nofi_chan_set_usual(chan);
 	/* Static text: of what is half on its way it is told later. */
 	nofi_io_fail_waiting(chan, -ECANCELED, "canceled: the channel was closed");
 	nofi_io_run_instant(chan, true);

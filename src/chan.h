@@ -35,36 +35,37 @@ struct nofi_verdict {
  *	cut ─► sent ─► done
  *	         ▲ └─► held (until its time has come) ─┐
  *	         └──── again (no way has room) ◄──────┘
+ *
+ * The fields before fuse, two cache lines, are all that a command needs which goes well.
  */
 struct nofi_piece {
-	struct nofi_piece *next;	/* pool, again or held list */
+	struct nofi_rw rw;		/* the command; the queue has a pointer to it. done and arg
+					   never change */
+	uint64_t sent_ns;		/* when; or while it is held, until when */
 	struct nof_io *io;		/* whose it is */
 	struct nofi_cpath *path;	/* where it was sent */
-	struct nofi_piece *mate;	/* second of a fused pair; NULL: none */
-	const struct iovec *iov;	/* its data: from the byte iov_off of this element on */
-	size_t iov_off;
-	uint64_t sent_ns;		/* when; or while it is held, until when */
-	uint32_t length;		/* bytes of data, 0: none */
-	uint8_t opcode;
-	uint8_t dir;			/* enum nofi_dir */
-	uint8_t class;			/* enum nofi_io_class */
-	uint16_t tries;			/* how often it was sent */
+	struct nofi_queue *queue;	/* by which it was sent; is there until its end */
+	struct nofi_cpath *avoid;	/* rather not there: only compared; NULL: anywhere */
 	uint32_t more;			/* blocks that follow these: it was cut again */
-	uint32_t cdw[6];		/* CDW10 to CDW15; the last three 0 unless raw */
+	uint16_t tries;			/* how often it was sent */
+	uint8_t class;			/* enum nofi_io_class */
 	bool is_raw;			/* fields from fuse on mean something; else they are 0 */
+	struct iovec one;		/* where rw.iov points when there is a plain buffer */
+
 	uint8_t fuse;			/* FUSE bits of the SQE's flags */
+	struct nofi_piece *mate;	/* second of a fused pair; NULL: none */
+	struct nofi_piece *next;	/* pool, again or held list */
+	uint32_t cdw13[3];		/* CDW13 to CDW15; 0 unless raw */
 	uint32_t nsid;			/* 0: the path's */
 	uint32_t cdw2, cdw3;
-	struct nofi_cpath *avoid;	/* rather not there: only compared; NULL: anywhere */
 	struct nofi_verdict verdict;	/* of a fused one */
-	struct nofi_queue *queue;	/* by which it was sent; is there until its end */
 	/* io_hedge.c, of no meaning without chan->hedger. */
 	struct nofi_hedge *hedge;	/* it was sent once more, and no answer has come; or NULL */
 	struct nofi_piece *watch_prev, *watch_next;
 	bool was_spare;			/* queue was the spare one */
 	bool is_watched;		/* in the list of those that may become overdue */
 	bool is_overdue;		/* counts in path->overdue */
-};
+} __attribute__((aligned(64)));
 
 struct nofi_pieces {
 	struct nofi_piece *head, **tail;
@@ -73,22 +74,21 @@ struct nofi_pieces {
 /*
  * One operation of the caller: one command, or the many it is split into. Taken
  * from its channel's table, so that no I/O allocates.
+ *
+ * A usual one (nofi_chan.usual) is one command, whose piece says all; what follows it here is
+ * written by nofi_io_spell_out() if that command fails. It touches three cache lines: the
+ * first, and the two in which the piece's first fields are.
  */
 struct nof_io {
 	struct nof_io *next;		/* free list, pending list or instant list */
 	struct nof_chan *chan;
 	nof_done_fn *done;
 	void *arg;
-	const struct iovec *iov;	/* cursor: where the next piece's data starts … */
-	size_t iov_off;			/* … and the byte in it */
-	uint64_t slba;			/* of the next piece */
-	uint64_t left;			/* blocks not cut yet; 1 for a command without blocks */
-	uint32_t pieces;		/* cut, and not done */
-	uint32_t cdw12;			/* FUA, LR, DEAC */
 	int error;			/* of the first command that failed */
 	uint16_t status;
 	uint16_t qid;			/* of the queue that carried the last command */
 	uint8_t opcode;
+	bool is_usual;			/* see above */
 	bool is_pending;		/* in the channel's pending list: left is not 0 */
 	bool is_first_used;		/* first is one of the pieces */
 	bool is_serial;			/* one piece at a time: they share the scratch */
@@ -96,17 +96,26 @@ struct nof_io {
 	bool is_fail_fast;		/* NOF_IO_FAIL_FAST */
 	bool is_atomic;			/* NOF_IO_ATOMIC: is not cut */
 	bool is_unknown;		/* a command of it that changes something was lost */
-	uint8_t fused_left;		/* of two, those that have not ended */
 	bool is_epoch;			/* of the two that nof_chan_drain() tells apart */
+	uint8_t fused_left;		/* of two, those that have not ended */
+	uint32_t pieces;		/* cut, and not done */
+
+	struct nofi_piece first;
+
+	uint64_t left;			/* blocks not cut yet; 1 for a command without blocks */
+	uint32_t cdw12;			/* FUA, LR, DEAC */
+	const struct iovec *iov;	/* cursor: where the next piece's data starts … */
+	size_t iov_off;			/* … and the byte in it */
+	uint64_t slba;			/* of the next piece */
 	const char *name;		/* for the sentence, static */
 	const char *detail;		/* of a transport error: static, or the channel's why */
 	uint64_t result;
 	uint64_t offset, bytes;		/* what was asked for, for the sentence */
-	struct iovec one;		/* where iov points when there is a plain buffer */
-	struct nofi_piece first;
-	struct iovec two;		/* the same for the second of a fused pair */
 	uint8_t scratch[NOFI_IO_SCRATCH];	/* small data: DSM ranges, keys */
-};
+} __attribute__((aligned(64)));
+_Static_assert(offsetof(struct nof_io, first) == 64, "a request's first cache line");
+_Static_assert(offsetof(struct nofi_piece, io) == 64 && offsetof(struct nofi_piece, fuse) <= 128,
+	       "the two of its piece");
 
 /* A channel's way to its namespace: an I/O queue of one controller, on the channel's loop. */
 struct nofi_cpath {
@@ -150,8 +159,29 @@ struct nofi_drain {
 };
 
 struct nof_chan {
-	struct nof_ns *ns;		/* referenced */
+	/*
+	 * What reads and writes need that are like most: one command on the one way there is, and
+	 * nothing else waits. In one cache line; nofi_chan_set_usual() writes it whenever
+	 * something changes that the I/O path would have to ask otherwise.
+	 */
+	struct nofi_cpath *usual[2];	/* of reads, of writes; NULL: go the long way */
+	uint64_t usual_size;		/* bytes of the namespace */
+	uint32_t usual_most;		/* bytes of one command, and ≤ usual_size */
+	uint32_t usual_mask;		/* of a block, less 1 */
+	struct nof_io *free;		/* requests not in use, of those that were in use once */
+	struct nof_io *pend_head;	/* have commands that found no slot */
+	struct nofi_pieces again;	/* may be sent again as soon as there is a way with room */
+
 	struct nof_loop *loop;
+	uint32_t inflight;		/* operations not completed */
+	uint32_t epoch_inflight[2];	/* of these, those of each epoch */
+	bool is_epoch;			/* of new ones */
+	uint8_t usual_shift;		/* of a block */
+	bool is_short;			/* a request waits for a piece */
+	bool is_closing;		/* close was called; goes when nothing is in flight */
+	struct nofi_drain *drains;	/* wait for the other epoch to end */
+
+	struct nof_ns *ns;		/* referenced */
 	struct nofi_ns_user user;	/* hears of changes of paths */
 	struct nofi_ns_ident id;	/* the namespace as this channel's thread knows it */
 
@@ -175,32 +205,24 @@ struct nof_chan {
 	/* Requests and pieces. */
 	void *table;			/* memory of the next two: pool, ios */
 	struct nof_io *ios;		/* [limit]; the first nios were in use once */
-	struct nof_io *free;		/* of these, those not in use */
 	struct nofi_piece *pool;	/* [npool]; the last npieces were in use once */
 	struct nofi_piece *pieces;	/* not in use; NULL when all npool are */
 	uint32_t nios, npieces, npool;
-	bool is_short;			/* a request waits for a piece */
 	bool needs_pump;		/* the deferred call has to send what waits */
-	struct nofi_pieces again;	/* may be sent again as soon as there is a way with room */
 	struct nofi_pieces held;	/* not before their time */
 	struct nofi_timer hold_timer;	/* the first of them */
 	struct nofi_timer wait_timer;	/* bounds the time without an active way */
-	struct nof_io *pend_head, **pend_tail;	/* have commands that found no slot */
+	struct nof_io **pend_tail;
 	struct nof_io *instant_head, **instant_tail;	/* complete without a command, in the
 							   deferred call */
 	uint32_t instants;		/* how many */
 	struct nofi_defer defer;	/* instant completions, pumping, the end */
 	uint32_t limit;
-	uint32_t inflight;		/* operations not completed */
-	uint32_t epoch_inflight[2];	/* of these, those of each epoch */
-	bool is_epoch;			/* of new ones */
-	struct nofi_drain *drains;	/* wait for the other epoch to end */
 	struct nofi_drain *drains_next;	/* wait for that, and for the present one */
 	struct nofi_drain *drained;	/* over; told in the deferred call */
 
 	bool is_asked;			/* nof_chan_open() returned, its completion is owed */
 	bool is_open;			/* ready was told */
-	bool is_closing;		/* close was called; goes when nothing is in flight */
 	bool is_gone;			/* only its memory is left, until the deferred call */
 	bool is_awaited;		/* nof_chan_close() waits for is_gone and frees it */
 	bool is_orphan;			/* freed when the last message has arrived */
@@ -210,6 +232,8 @@ struct nof_chan {
 	struct nofi_err why;		/* what detail of a failed request points to that is still
 					   under way; why no way is left */
 };
+
+_Static_assert(offsetof(struct nof_chan, loop) == 64, "the usual fields: a cache line");
 
 /* io.c: is it on the namespace, and writable? −ERANGE, −EROFS as the public call's failure. */
 int nofi_io_check_place(const struct nofi_ns_ident *ns, const char *name, bool is_write,
@@ -243,6 +267,8 @@ static inline struct nofi_cpath *nofi_cpath_of(struct nofi_way *w)
 uint32_t nofi_chan_look(struct nof_chan *chan);
 /* Which ways come into question, and whether requests may wait for one. */
 void nofi_chan_reselect(struct nof_chan *chan);
+/* What nof_chan.usual rests on may have changed. */
+void nofi_chan_set_usual(struct nof_chan *chan);
 /* Opening and requests: what waits can go on, or cannot any more. */
 void nofi_chan_go_on(struct nof_chan *chan);
 /* Whether it makes sense to wait for a queue though none is being connected. */
@@ -316,6 +342,10 @@ bool nofi_piece_next_part(struct nofi_piece *p, const struct nofi_ns_ident *id);
 
 /* ---- io_done.c: from commands back to requests ---- */
 
+/* A usual request is one no more: fills in what it had no need of. */
+void nofi_io_spell_out(struct nof_io *io);
+/* io.c */
+const char *nofi_io_name(enum nofi_opcode opcode);
 /* A piece's command ended: nofi_cmd_done_fn. */
 void nofi_piece_ended(void *arg, const struct nofi_cpl *cpl);
 /* The first failure of a request is its own; what waits of it waits no more. */

@@ -105,6 +105,28 @@ static void say_why(struct nof_chan *chan)
 			     nof_ana_state_name((enum nof_ana_state)any->way.ana));
 }
 
+void nofi_chan_set_usual(struct nof_chan *chan)
+{
+	struct nofi_cpath *cp = chan->only;
+	const struct nofi_ns_ident *id = &chan->id;
+	uint64_t most;
+
+	chan->usual[0] = chan->usual[1] = NULL;
+	if (!cp || !chan->is_open || chan->is_closing || chan->hedger || !id->is_plain ||
+	    cp->id.prinfo || cp->id.lba_shift != id->lba_shift)
+		return;
+	chan->usual_shift = id->lba_shift;
+	chan->usual_mask = (1u << id->lba_shift) - 1;
+	chan->usual_size = id->nblocks << id->lba_shift;
+	most = (uint64_t)cp->id.max_blocks << id->lba_shift;
+	most = most < UINT32_MAX ? most : UINT32_MAX & ~chan->usual_mask;
+	chan->usual_most = (uint32_t)(most < chan->usual_size ? most : chan->usual_size);
+	chan->usual[0] = cp;
+	/* A zone is written in order. */
+	if (!id->is_read_only && !id->zone_size)
+		chan->usual[1] = cp;
+}
+
 void nofi_chan_reselect(struct nof_chan *chan)
 {
 	bool may = false, is_pinned = false;
@@ -136,6 +158,7 @@ void nofi_chan_reselect(struct nof_chan *chan)
 		}
 	}
 	chan->is_accepting = chan->nactive || (may && !chan->is_expired);
+	nofi_chan_set_usual(chan);
 }
 
 struct nofi_cpath *nofi_chan_other(struct nof_chan *chan, const struct nofi_cpath *cp)

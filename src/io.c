@@ -13,12 +13,10 @@
 static const uint32_t CDW12_LR = 1u << 31, CDW12_FUA = 1u << 30, CDW12_DEAC = 1u << 25;
 
 /*
- * Each public call passes its opcode as a constant into the functions marked so: they are part of
- * it, and what does not concern it is not there at run time.
+ * Public calls pass their opcode as a constant into the functions that are always inline: they are
+ * part of them, and what does not concern them is not there at run time.
  */
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-ALWAYS_INLINE const char *op_name(enum nofi_opcode opcode)
+NOFI_INLINE const char *op_name(enum nofi_opcode opcode)
 {
 	switch (opcode) {
 	case NOFI_OP_FLUSH: return "flush";
@@ -33,8 +31,13 @@ ALWAYS_INLINE const char *op_name(enum nofi_opcode opcode)
 	return "command";
 }
 
+const char *nofi_io_name(enum nofi_opcode opcode)
+{
+	return op_name(opcode);
+}
+
 /* A request with everything but data and position. */
-ALWAYS_INLINE int get_io(struct nof_chan *chan, enum nofi_opcode opcode, uint32_t flags,
+NOFI_INLINE int get_io(struct nof_chan *chan, enum nofi_opcode opcode, uint32_t flags,
 		  nof_done_fn *done, void *arg, struct nof_io **out)
 {
 	int r = nofi_io_get(chan, op_name(opcode), flags, done, arg, out);
@@ -44,17 +47,17 @@ ALWAYS_INLINE int get_io(struct nof_chan *chan, enum nofi_opcode opcode, uint32_
 	return r;
 }
 
-ALWAYS_INLINE uint32_t cdw12_of(uint32_t flags)
+NOFI_INLINE uint32_t cdw12_of(uint32_t flags)
 {
 	return (flags & NOF_IO_FUA ? CDW12_FUA : 0) | (flags & NOF_IO_LR ? CDW12_LR : 0);
 }
 
-ALWAYS_INLINE bool has_data(enum nofi_opcode opcode)
+NOFI_INLINE bool has_data(enum nofi_opcode opcode)
 {
 	return opcode == NOFI_OP_READ || opcode == NOFI_OP_WRITE || opcode == NOFI_OP_COMPARE;
 }
 
-ALWAYS_INLINE uint32_t known_flags(enum nofi_opcode opcode)
+NOFI_INLINE uint32_t known_flags(enum nofi_opcode opcode)
 {
 	switch (opcode) {
 	case NOFI_OP_DSM:
@@ -70,7 +73,7 @@ ALWAYS_INLINE uint32_t known_flags(enum nofi_opcode opcode)
 }
 
 /* Checks the place of a request on the namespace; bytes → blocks. */
-ALWAYS_INLINE int check_range(const struct nofi_ns_ident *ns, enum nofi_opcode opcode, uint64_t len,
+NOFI_INLINE int check_range(const struct nofi_ns_ident *ns, enum nofi_opcode opcode, uint64_t len,
 		       uint64_t offset,
 		       uint32_t flags, uint64_t *slba, uint64_t *blocks)
 {
@@ -144,7 +147,74 @@ static void set_place(struct nof_io *io, uint64_t slba, uint64_t blocks)
 	io->bytes = blocks << shift;
 }
 
-ALWAYS_INLINE int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf,
+/*
+ * By the million: a read or write without flags, of one command, on the one way there is. All that
+ * could be unusual of the channel is known beforehand. False: nothing was done; what is wrong, or
+ * in the way, is found out by submit_data().
+ */
+NOFI_INLINE bool submit_usual(struct nof_chan *chan, enum nofi_opcode opcode, void *buf,
+			      const struct iovec *iov, uint64_t len, uint64_t offset,
+			      uint32_t flags, nof_done_fn *done, void *arg)
+{
+	bool is_read = opcode == NOFI_OP_READ;
+	struct nofi_piece *p;
+	struct nofi_cpath *cp;
+	struct nof_io *io;
+	uint64_t slba;
+
+	if (NOFI_UNLIKELY(!chan || !done || flags || (!iov && !buf)))
+		return false;
+	cp = chan->usual[!is_read];
+	io = chan->free;
+	/* Those that wait go first. */
+	if (NOFI_UNLIKELY(!cp || !io || chan->pend_head || chan->again.head))
+		return false;
+	if (NOFI_UNLIKELY(((offset | len) & chan->usual_mask) || len - 1 >= chan->usual_most ||
+			  offset > chan->usual_size - len))
+		return false;
+	slba = offset >> chan->usual_shift;
+	p = &io->first;
+	p->one.iov_base = buf;
+	p->one.iov_len = (size_t)len;
+	p->rw.iov = iov ? iov : &p->one;
+	p->rw.iov_skip = 0;
+	p->rw.length = (uint32_t)len;
+	p->rw.nsid = cp->id.nsid;
+	p->rw.cdw[0] = (uint32_t)slba;
+	p->rw.cdw[1] = (uint32_t)(slba >> 32);
+	p->rw.cdw[2] = (uint32_t)(len >> chan->usual_shift) - 1;
+	p->rw.opcode = opcode;
+	p->rw.dir = is_read ? NOFI_DIR_READ : NOFI_DIR_WRITE;
+	p->sent_ns = nofi_queue_rw(cp->q, &p->rw);
+	if (NOFI_UNLIKELY(!p->sent_ns))
+		return false;
+	p->path = cp;
+	p->queue = cp->q;
+	p->avoid = NULL;
+	p->more = 0;
+	p->tries = 1;
+	p->class = is_read ? NOFI_IO_IDEMPOTENT : NOFI_IO_WRITE;
+	chan->free = io->next;
+	chan->inflight++;
+	chan->epoch_inflight[chan->is_epoch]++;
+	io->done = done;
+	io->arg = arg;
+	io->error = 0;
+	io->status = 0;
+	io->qid = cp->qid;
+	io->opcode = opcode;
+	io->is_usual = true;
+	io->is_pending = false;
+	io->is_first_used = true;
+	io->is_serial = io->is_raw = io->is_fail_fast = io->is_atomic = io->is_unknown = false;
+	io->is_epoch = chan->is_epoch;
+	io->pieces = 1;
+	nofi_count(cp->way.inflight, 1);
+	return true;
+}
+
+__attribute__((noinline))
+static int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, void *buf,
 		       const struct iovec *iov, uint64_t len, uint64_t offset, uint32_t flags,
 		       nof_done_fn *done, void *arg)
 {
@@ -180,8 +250,8 @@ ALWAYS_INLINE int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, vo
 	if (iov) {
 		io->iov = iov;
 	} else {
-		io->one = (struct iovec){ buf, (size_t)len };
-		io->iov = &io->one;
+		io->first.one = (struct iovec){ buf, (size_t)len };
+		io->iov = &io->first.one;
 	}
 	if (!blocks)
 		nofi_io_instant(io);
@@ -190,7 +260,7 @@ ALWAYS_INLINE int submit_data(struct nof_chan *chan, enum nofi_opcode opcode, vo
 	return 0;
 }
 
-ALWAYS_INLINE int submit_vec(struct nof_chan *chan, enum nofi_opcode opcode,
+NOFI_INLINE int submit_vec(struct nof_chan *chan, enum nofi_opcode opcode,
 			     const struct iovec *iov, int iovcnt, uint64_t offset, uint32_t flags,
 			     nof_done_fn *done, void *arg)
 {
@@ -205,20 +275,29 @@ ALWAYS_INLINE int submit_vec(struct nof_chan *chan, enum nofi_opcode opcode,
 					 op_name(opcode));
 		len += iov[i].iov_len;
 	}
+	if ((opcode == NOFI_OP_READ || opcode == NOFI_OP_WRITE) &&
+	    submit_usual(chan, opcode, NULL, iov, len, offset, flags, done, arg))
+		return 0;
 	return submit_data(chan, opcode, NULL, iov, len, offset, flags, done, arg);
 }
 
 int nof_read(struct nof_chan *chan, void *buf, size_t len, uint64_t offset, uint32_t flags,
 	     nof_done_fn *done, void *arg)
 {
+	if (NOFI_LIKELY(submit_usual(chan, NOFI_OP_READ, buf, NULL, len, offset, flags, done, arg)))
+		return 0;
 	return submit_data(chan, NOFI_OP_READ, buf, NULL, len, offset, flags, done, arg);
 }
 
 int nof_write(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset, uint32_t flags,
 	      nof_done_fn *done, void *arg)
 {
-	return submit_data(chan, NOFI_OP_WRITE, (void *)(uintptr_t)buf, NULL, len, offset, flags,
-			   done, arg);
+	void *from = (void *)(uintptr_t)buf;
+
+	if (NOFI_LIKELY(submit_usual(chan, NOFI_OP_WRITE, from, NULL, len, offset, flags, done,
+				     arg)))
+		return 0;
+	return submit_data(chan, NOFI_OP_WRITE, from, NULL, len, offset, flags, done, arg);
 }
 
 int nof_compare(struct nof_chan *chan, const void *buf, size_t len, uint64_t offset,
@@ -270,7 +349,7 @@ int nof_flush(struct nof_chan *chan, nof_done_fn *done, void *arg)
 	return 0;
 }
 
-ALWAYS_INLINE int submit_range(struct nof_chan *chan, enum nofi_opcode opcode, uint64_t len,
+NOFI_INLINE int submit_range(struct nof_chan *chan, enum nofi_opcode opcode, uint64_t len,
 			uint64_t offset, uint32_t flags, uint32_t feature, nof_done_fn *done,
 			void *arg)
 {

@@ -53,22 +53,29 @@ void nofi_io_put(struct nof_io *io)
 	put(io);
 }
 
-static inline void complete(struct nof_io *io)
+/* The request is free again before its owner hears of it. */
+static inline void tell(struct nof_io *io, const struct nof_completion *c)
 {
 	struct nof_chan *chan = io->chan;
-	struct nof_completion c = { .error = io->error, .status = io->status,
-				    .qid = io->qid, .result = io->result, .detail = "" };
 	nof_done_fn *done = io->done;
 	void *arg = io->arg;
+
+	put(io);
+	nofi_loop_count_done(chan->loop);
+	done(arg, c);
+	if (NOFI_UNLIKELY(chan->is_closing) && !chan->inflight && !nofi_hedge_is_busy(chan))
+		nofi_chan_drained(chan);
+}
+
+static void complete(struct nof_io *io)
+{
+	struct nof_completion c = { .error = io->error, .status = io->status,
+				    .qid = io->qid, .result = io->result, .detail = "" };
 	char text[640];
 
 	if (io->error)
 		c.detail = describe(io, text, sizeof(text));
-	put(io);
-	nofi_loop_count_done(chan->loop);
-	done(arg, &c);
-	if (chan->is_closing && !chan->inflight && !nofi_hedge_is_busy(chan))
-		nofi_chan_drained(chan);
+	tell(io, &c);
 }
 
 void nofi_io_unpend(struct nof_io *io)
@@ -269,10 +276,29 @@ static void fused_ended(struct nofi_piece *p, const struct nofi_cpl *cpl)
 	settle(io);
 }
 
-static void ended_badly(struct nofi_piece *p, const struct nofi_cpl *cpl)
+void nofi_io_spell_out(struct nof_io *io)
+{
+	const struct nofi_piece *p = &io->first;
+	uint8_t shift = io->chan->id.lba_shift;
+
+	if (!io->is_usual)
+		return;
+	io->is_usual = false;
+	io->name = nofi_io_name((enum nofi_opcode)io->opcode);
+	io->left = 0;
+	io->cdw12 = 0;
+	io->iov = p->rw.iov;
+	io->iov_off = 0;
+	io->offset = (p->rw.cdw[0] | (uint64_t)p->rw.cdw[1] << 32) << shift;
+	io->bytes = p->rw.length;
+	io->slba = (io->offset + io->bytes) >> shift;
+}
+
+NOFI_COLD static void ended_badly(struct nofi_piece *p, const struct nofi_cpl *cpl)
 {
 	struct nofi_retry_out out;
 
+	nofi_io_spell_out(p->io);
 	nofi_count(p->path->stats.errors, 1);
 	if (p->io->first.mate) {
 		fused_ended(p, cpl);
@@ -289,29 +315,38 @@ static void ended_badly(struct nofi_piece *p, const struct nofi_cpl *cpl)
 	settle(p->io);
 }
 
-void nofi_piece_ended(void *arg, const struct nofi_cpl *cpl)
+static inline void count_end(struct nofi_piece *p, struct nofi_cpath *cp, uint64_t now)
 {
-	struct nofi_piece *p = arg;
+	nofi_count(cp->way.inflight, -1u);
+	nofi_count(cp->stats.commands, 1);
+	nofi_count(cp->stats.bytes, p->rw.length);
+	__atomic_store_n(&cp->way.service_ns,
+			 nofi_policy_average(cp->way.service_ns, now - p->sent_ns),
+			 __ATOMIC_RELAXED);
+}
+
+/* Any other end than that of a usual request on a usual channel. */
+__attribute__((noinline))
+static void ended(struct nofi_piece *p, const struct nofi_cpl *cpl)
+{
 	struct nof_io *io = p->io;
 	struct nof_chan *chan = io->chan;
 	struct nofi_cpath *cp = p->path;
 
 	if (chan->hedger)
 		nofi_hedge_ended(p, cpl);
-	nofi_count(cp->way.inflight, -1u);
-	nofi_count(cp->stats.commands, 1);
-	if (cp->is_removed && !cp->way.inflight)
-		nofi_chan_kick(chan);	/* it may go now */
-	io->result = cpl->result;
+	if (cp->is_removed && cp->way.inflight == 1)
+		nofi_chan_kick(chan);	/* it may go then */
 	if (cpl->error || cpl->status) {
+		nofi_count(cp->way.inflight, -1u);
+		nofi_count(cp->stats.commands, 1);
+		io->result = cpl->result;
 		ended_badly(p, cpl);
 		return;
 	}
-	nofi_count(cp->stats.bytes, p->length);
-	__atomic_store_n(&cp->way.service_ns,
-			 nofi_policy_average(cp->way.service_ns,
-					     nofi_loop_now(chan->loop) - p->sent_ns),
-			 __ATOMIC_RELAXED);
+	nofi_io_spell_out(io);
+	io->result = cpl->result;
+	count_end(p, cp, nofi_loop_now(chan->loop));
 	if (p->fuse) {
 		fused_ended(p, cpl);
 		return;
@@ -323,4 +358,21 @@ void nofi_piece_ended(void *arg, const struct nofi_cpl *cpl)
 		complete(io);
 	else
 		settle(io);
+}
+
+void nofi_piece_ended(void *arg, const struct nofi_cpl *cpl)
+{
+	struct nofi_piece *p = arg;
+	struct nof_io *io = p->io;
+	struct nofi_cpath *cp = p->path;
+	struct nof_chan *chan = cp->chan;
+
+	/* chan->usual: it is not being closed, the way goes on, nothing is hedged. */
+	if (NOFI_UNLIKELY(!io->is_usual || cpl->error || cpl->status || chan->usual[0] != cp ||
+			  chan->is_short)) {
+		ended(p, cpl);
+		return;
+	}
+	count_end(p, cp, nofi_loop_now(chan->loop));
+	tell(io, &(struct nof_completion){ .qid = io->qid, .result = cpl->result, .detail = "" });
 }

@@ -186,8 +186,8 @@ void nofi_hedge_sent(struct nofi_piece *p)
 	p->hedge = NULL;
 	p->is_overdue = false;
 	p->was_spare = is_spare(p);
-	if (p->opcode != NOFI_OP_READ || p->is_raw || p->mate || p->length > NOFI_HEDGE_BYTES ||
-	    !p->path->spare_q)
+	if (p->rw.opcode != NOFI_OP_READ || p->is_raw || p->mate ||
+	    p->rw.length > NOFI_HEDGE_BYTES || !p->path->spare_q)
 		return;
 	p->is_watched = true;
 	p->watch_next = NULL;
@@ -235,8 +235,8 @@ static void stray_ended(void *arg, const struct nofi_cpl *cpl)
 /* To the caller's buffers, which are as long. */
 static void copy_out(const struct nofi_piece *p, const uint8_t *from)
 {
-	const struct iovec *iov = p->iov;
-	size_t off = p->iov_off, left = p->length;
+	const struct iovec *iov = p->rw.iov;
+	size_t off = p->rw.iov_skip, left = p->rw.length;
 
 	/* The later part of a piece that was cut again begins in a later one. */
 	for (; left && off >= iov->iov_len; iov++)
@@ -298,14 +298,14 @@ static void send_second(struct nofi_hedger *g, struct nofi_piece *p)
 	h->cp = cp;
 	h->is_second_out = true;
 	h->qid = nofi_queue_qid(q);
-	h->iov.iov_len = p->length;
+	h->iov.iov_len = p->rw.length;
 	p->hedge = h;
-	d.sqe[0] = p->opcode;
+	d.sqe[0] = p->rw.opcode;
 	nofi_put32(d.sqe + SQE_NSID, cp->id.nsid);
 	for (unsigned i = 0; i < 3; i++)
-		nofi_put32(d.sqe + SQE_CDW10 + 4 * i, p->cdw[i]);
+		nofi_put32(d.sqe + SQE_CDW10 + 4 * i, p->rw.cdw[i]);
 	d.iov = &h->iov;
-	d.length = p->length;
+	d.length = p->rw.length;
 	d.dir = NOFI_DIR_READ;
 	d.done = second_ended;
 	d.arg = h;
@@ -334,8 +334,8 @@ void nofi_hedge_ended(struct nofi_piece *p, const struct nofi_cpl *cpl)
 {
 	struct nofi_hedger *g = p->io->chan->hedger;
 
-	if (p->opcode == NOFI_OP_READ && !cpl->error && !cpl->status &&
-	    p->length <= NOFI_HEDGE_BYTES) {
+	if (p->rw.opcode == NOFI_OP_READ && !cpl->error && !cpl->status &&
+	    p->rw.length <= NOFI_HEDGE_BYTES) {
 		nofi_quantile_add(&g->latency, nofi_loop_now(g->chan->loop) - p->sent_ns);
 		nofi_hedge_budget_read(&g->budget);
 	}

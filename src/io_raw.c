@@ -13,7 +13,7 @@ enum { FUSE_FIRST = 1, FUSE_SECOND = 2 };
 
 /* used: bytes of the scratch that are taken already. */
 static int fill_piece(struct nof_io *io, struct nofi_piece *p, const struct nofi_io_cmd *cmd,
-		      struct iovec *one, uint32_t *used)
+		      uint32_t *used)
 {
 	if (cmd->length && cmd->scratch &&
 	    (cmd->dir != NOFI_DIR_WRITE || cmd->length > NOFI_IO_SCRATCH - *used))
@@ -23,25 +23,26 @@ static int fill_piece(struct nof_io *io, struct nofi_piece *p, const struct nofi
 		return nofi_fail(-EINVAL, "%s: the buffer is NULL", cmd->name);
 	p->io = io;
 	p->is_raw = true;
-	p->opcode = cmd->opcode;
+	p->rw.opcode = cmd->opcode;
 	p->fuse = 0;
 	p->mate = NULL;
 	p->class = (uint8_t)cmd->class;
 	p->nsid = cmd->nsid;
 	p->cdw2 = cmd->cdw2;
 	p->cdw3 = cmd->cdw3;
-	memcpy(p->cdw, cmd->cdw, sizeof(p->cdw));
-	p->length = cmd->length;
-	p->dir = (uint8_t)(cmd->length ? cmd->dir : NOFI_DIR_NONE);
-	p->iov = cmd->iov;
-	p->iov_off = 0;
+	memcpy(p->rw.cdw, cmd->cdw, sizeof(p->rw.cdw));
+	memcpy(p->cdw13, cmd->cdw + 3, sizeof(p->cdw13));
+	p->rw.length = cmd->length;
+	p->rw.dir = (uint8_t)(cmd->length ? cmd->dir : NOFI_DIR_NONE);
+	p->rw.iov = cmd->iov;
+	p->rw.iov_skip = 0;
 	if (cmd->scratch || !cmd->iov) {
-		*one = (struct iovec){ cmd->buf, cmd->length };
-		p->iov = one;
+		p->one = (struct iovec){ cmd->buf, cmd->length };
+		p->rw.iov = &p->one;
 	}
 	if (cmd->length && cmd->scratch) {
-		one->iov_base = io->scratch + *used;
-		memcpy(one->iov_base, cmd->scratch, cmd->length);
+		p->one.iov_base = io->scratch + *used;
+		memcpy(p->one.iov_base, cmd->scratch, cmd->length);
 		*used += cmd->length;
 	}
 	return 0;
@@ -58,7 +59,7 @@ static int check_flags(const char *name, uint32_t flags)
 static void submit_raw(struct nof_io *io)
 {
 	io->is_raw = true;
-	io->opcode = io->first.opcode;
+	io->opcode = io->first.rw.opcode;
 	io->left = 1;
 	nofi_io_submit(io);
 }
@@ -75,7 +76,7 @@ int nofi_io_submit_cmd(struct nof_chan *chan, const struct nofi_io_cmd *cmd, uin
 		r = nofi_io_get(chan, cmd->name, flags, done, arg, &io);
 	if (r < 0)
 		return r;
-	r = fill_piece(io, nofi_piece_get(io), cmd, &io->one, &used);
+	r = fill_piece(io, nofi_piece_get(io), cmd, &used);
 	if (r < 0) {
 		nofi_piece_put(&io->first);
 		nofi_io_put(io);
@@ -109,10 +110,10 @@ int nofi_io_submit_fused(struct nof_chan *chan, const struct nofi_io_cmd *first,
 		return nofi_fail(-EAGAIN, "%s: all commands of this channel are in use; wait for "
 				 "a completion and try again", first->name);
 	}
-	r = fill_piece(io, nofi_piece_get(io), first, &io->one, &used);
+	r = fill_piece(io, nofi_piece_get(io), first, &used);
 	mate = nofi_piece_get(io);
 	if (r == 0)
-		r = fill_piece(io, mate, second, &io->two, &used);
+		r = fill_piece(io, mate, second, &used);
 	if (r < 0) {
 		nofi_piece_put(mate);
 		nofi_piece_put(&io->first);

@@ -52,7 +52,7 @@ void nofi_piece_put(struct nofi_piece *p)
 		p->is_raw = false;
 		p->mate = NULL;
 		p->fuse = 0;
-		memset(p->cdw, 0, sizeof(p->cdw));
+		memset(p->cdw13, 0, sizeof(p->cdw13));
 		p->nsid = p->cdw2 = p->cdw3 = 0;
 	}
 	if (p == &io->first) {
@@ -115,18 +115,18 @@ static void cut_pi(const struct nofi_ns_ident *lim, struct nofi_piece *p, uint64
 {
 	struct nofi_pi pi = { .type = lim->pi_type, .pif = lim->pif, .sts = lim->sts };
 
-	if (p->opcode == NOFI_OP_WRITE_UNCOR)
+	if (p->rw.opcode == NOFI_OP_WRITE_UNCOR)
 		return;
 	p->is_raw = true;
 	p->fuse = 0;
 	p->nsid = 0;
 	p->mate = NULL;
 	/* Zeroes have nothing to be checked, and what is only checked nothing to be made of it. */
-	p->cdw[2] |= p->opcode == NOFI_OP_WRITE_ZEROES ? lim->prinfo & PRACT :
-		     p->opcode == NOFI_OP_VERIFY ? lim->prinfo & ~PRACT : lim->prinfo;
-	p->cdw[3] = p->cdw[5] = 0;
+	p->rw.cdw[2] |= p->rw.opcode == NOFI_OP_WRITE_ZEROES ? lim->prinfo & PRACT :
+		     p->rw.opcode == NOFI_OP_VERIFY ? lim->prinfo & ~PRACT : lim->prinfo;
+	p->cdw13[0] = p->cdw13[2] = 0;
 	/* The reference tag counts with the blocks. Of type 2 it could be anything: ours does. */
-	nofi_pi_cdws(&pi, slba, &p->cdw2, &p->cdw3, &p->cdw[4]);
+	nofi_pi_cdws(&pi, slba, &p->cdw2, &p->cdw3, &p->cdw13[1]);
 }
 
 static void cut_range(struct nof_io *io, struct nofi_piece *p, uint32_t blocks)
@@ -134,14 +134,15 @@ static void cut_range(struct nof_io *io, struct nofi_piece *p, uint32_t blocks)
 	memset(io->scratch, 0, 4);
 	nofi_put32(io->scratch + 4, blocks);
 	nofi_put64(io->scratch + 8, io->slba);
-	io->one = (struct iovec){ io->scratch, 16 };
-	p->iov = &io->one;
-	p->iov_off = 0;
-	p->length = 16;
-	p->dir = NOFI_DIR_WRITE;
-	p->cdw[0] = 0;
-	p->cdw[1] = DSM_AD;
-	p->cdw[2] = 0;
+	p->one = (struct iovec){ io->scratch, 16 };
+	p->rw.opcode = NOFI_OP_DSM;
+	p->rw.iov = &p->one;
+	p->rw.iov_skip = 0;
+	p->rw.length = 16;
+	p->rw.dir = NOFI_DIR_WRITE;
+	p->rw.cdw[0] = 0;
+	p->rw.cdw[1] = DSM_AD;
+	p->rw.cdw[2] = 0;
 }
 
 static enum nofi_io_class class_of(uint8_t opcode, const struct nofi_ns_ident *lim)
@@ -160,17 +161,41 @@ static enum nofi_io_class class_of(uint8_t opcode, const struct nofi_ns_ident *l
 	return NOFI_IO_IDEMPOTENT;
 }
 
+/* A piece that is the next so many blocks of a request. */
+static inline void fill_rw(const struct nof_io *io, const struct nofi_ns_ident *lim,
+			   uint32_t blocks, struct nofi_piece *p)
+{
+	p->rw.opcode = io->opcode;
+	p->rw.dir = !io->iov ? NOFI_DIR_NONE :
+		    io->opcode == NOFI_OP_READ ? NOFI_DIR_READ : NOFI_DIR_WRITE;
+	p->rw.cdw[0] = (uint32_t)io->slba;
+	p->rw.cdw[1] = (uint32_t)(io->slba >> 32);
+	p->rw.cdw[2] = (blocks - 1) | io->cdw12;
+	p->rw.iov = io->iov;
+	p->rw.iov_skip = io->iov_off;
+	p->rw.length = io->iov ? blocks << lim->lba_shift : 0;
+}
+
+/* They are the piece's now. */
+static inline void consume(struct nof_io *io, const struct nofi_piece *p, uint32_t blocks)
+{
+	io->slba += blocks;
+	io->left -= blocks;
+	if (io->left && p->rw.length && io->iov)
+		advance(io, p->rw.length);
+}
+
 /* The next piece of a request, for a way with these limits. */
 static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_piece *p)
 {
 	uint32_t blocks;
 
-	p->opcode = io->opcode;
 	p->class = class_of(io->opcode, lim);
 	if (io->opcode == NOFI_OP_FLUSH) {
-		p->cdw[0] = p->cdw[1] = p->cdw[2] = 0;
-		p->length = 0;
-		p->dir = NOFI_DIR_NONE;
+		p->rw.opcode = io->opcode;
+		p->rw.cdw[0] = p->rw.cdw[1] = p->rw.cdw[2] = 0;
+		p->rw.length = 0;
+		p->rw.dir = NOFI_DIR_NONE;
 		io->left = 0;
 		return;
 	}
@@ -178,52 +203,38 @@ static void cut(struct nof_io *io, const struct nofi_ns_ident *lim, struct nofi_
 	if (io->opcode == NOFI_OP_DSM) {
 		cut_range(io, p, blocks);
 	} else {
-		p->cdw[0] = (uint32_t)io->slba;
-		p->cdw[1] = (uint32_t)(io->slba >> 32);
-		p->cdw[2] = (blocks - 1) | io->cdw12;
-		if (!io->iov) {
-			p->length = 0;
-			p->dir = NOFI_DIR_NONE;
-		} else {
-			p->iov = io->iov;
-			p->iov_off = io->iov_off;
-			p->length = blocks << lim->lba_shift;
-			p->dir = io->opcode == NOFI_OP_READ ? NOFI_DIR_READ : NOFI_DIR_WRITE;
-		}
+		fill_rw(io, lim, blocks, p);
 		if (lim->prinfo)
 			cut_pi(lim, p, io->slba);
 	}
-	io->slba += blocks;
-	io->left -= blocks;
-	if (io->left && p->length && io->iov)
-		advance(io, p->length);
+	consume(io, p, blocks);
 }
 
 static void set_blocks(struct nofi_piece *p, uint32_t blocks, uint8_t lba_shift)
 {
-	p->cdw[2] = (p->cdw[2] & ~0xffffu) | (blocks - 1);
-	if (p->length)
-		p->length = blocks << lba_shift;
+	p->rw.cdw[2] = (p->rw.cdw[2] & ~0xffffu) | (blocks - 1);
+	if (p->rw.length)
+		p->rw.length = blocks << lba_shift;
 }
 
 static uint64_t slba_of(const struct nofi_piece *p)
 {
-	return p->cdw[0] | (uint64_t)p->cdw[1] << 32;
+	return p->rw.cdw[0] | (uint64_t)p->rw.cdw[1] << 32;
 }
 
 /* The first part of a piece that had to be cut again is done. False: the rest is not wanted. */
 bool nofi_piece_next_part(struct nofi_piece *p, const struct nofi_ns_ident *id)
 {
-	uint64_t slba = slba_of(p) + (p->cdw[2] & 0xffff) + 1;
+	uint64_t slba = slba_of(p) + (p->rw.cdw[2] & 0xffff) + 1;
 	uint32_t more = p->more;
 
 	if (p->io->chan->is_closing && !p->io->error)
 		nofi_io_record(p->io, -ECANCELED, 0, "canceled: the channel was closed");
 	if (p->io->error)
 		return false;
-	p->cdw[0] = (uint32_t)slba;
-	p->cdw[1] = (uint32_t)(slba >> 32);
-	p->iov_off += p->length;
+	p->rw.cdw[0] = (uint32_t)slba;
+	p->rw.cdw[1] = (uint32_t)(slba >> 32);
+	p->rw.iov_skip += p->rw.length;
 	p->more = 0;
 	p->tries = 0;
 	p->avoid = NULL;
@@ -244,23 +255,23 @@ static void fill_raw(const struct nofi_piece *p, uint8_t *sqe)
 	nofi_put32(sqe + SQE_CDW2, p->cdw2);
 	nofi_put32(sqe + SQE_CDW3, p->cdw3);
 	for (unsigned i = 3; i < 6; i++)
-		nofi_put32(sqe + SQE_CDW10 + 4 * i, p->cdw[i]);
+		nofi_put32(sqe + SQE_CDW10 + 4 * i, p->cdw13[i - 3]);
 }
 
 /* d was taken from the path's queue. */
 static inline void issue(struct nofi_cpath *cp, struct nofi_piece *p, struct nofi_cmd_desc *d)
 {
-	d->sqe[0] = p->opcode;
+	d->sqe[0] = p->rw.opcode;
 	nofi_put32(d->sqe + SQE_NSID, cp->id.nsid);
-	nofi_put32(d->sqe + SQE_CDW10, p->cdw[0]);
-	nofi_put32(d->sqe + SQE_CDW10 + 4, p->cdw[1]);
-	nofi_put32(d->sqe + SQE_CDW10 + 8, p->cdw[2]);
+	nofi_put32(d->sqe + SQE_CDW10, p->rw.cdw[0]);
+	nofi_put32(d->sqe + SQE_CDW10 + 4, p->rw.cdw[1]);
+	nofi_put32(d->sqe + SQE_CDW10 + 8, p->rw.cdw[2]);
 	if (p->is_raw)
 		fill_raw(p, d->sqe);
-	d->iov = p->iov;
-	d->iov_skip = p->iov_off;
-	d->length = p->length;
-	d->dir = (enum nofi_dir)p->dir;
+	d->iov = p->rw.iov;
+	d->iov_skip = p->rw.iov_skip;
+	d->length = p->rw.length;
+	d->dir = (enum nofi_dir)p->rw.dir;
 	d->done = nofi_piece_ended;
 	d->arg = p;
 	p->path = cp;
@@ -332,12 +343,13 @@ static bool can_pair(const struct nof_chan *chan)
  */
 static int fit(const struct nofi_cpath *cp, struct nofi_piece *p)
 {
-	bool has_blocks = !p->io->is_raw && p->opcode != NOFI_OP_FLUSH && p->opcode != NOFI_OP_DSM;
-	uint32_t blocks = (p->cdw[2] & 0xffff) + 1;
-	uint32_t max = (uint32_t)max_blocks(p->opcode, &cp->id);
+	bool has_blocks = !p->io->is_raw && p->rw.opcode != NOFI_OP_FLUSH &&
+			  p->rw.opcode != NOFI_OP_DSM;
+	uint32_t blocks = (p->rw.cdw[2] & 0xffff) + 1;
+	uint32_t max = (uint32_t)max_blocks(p->rw.opcode, &cp->id);
 
 	if (!has_blocks)
-		return p->length > cp->max_transfer ? -EMSGSIZE : 0;
+		return p->rw.length > cp->max_transfer ? -EMSGSIZE : 0;
 	if (blocks <= max)
 		return 0;
 	if (p->io->is_atomic)
@@ -400,51 +412,30 @@ static int send_raw(struct nof_io *io)
 }
 
 /*
- * A read or a write, as most are: the command is made of the request at once. It cannot end
- * inside, so the piece that repeats it is filled when it is known to be sent.
+ * A read or a write, as most are: of the piece the queue makes the command by itself. It is filled
+ * before it is known to be sent, and only taken when it was.
  */
 static inline int send_rw(struct nof_io *io, struct nofi_cpath *cp)
 {
 	struct nofi_queue *q = io->chan->hedger && io->opcode == NOFI_OP_READ ?
 			       nofi_hedge_route(cp) : cp->q;
-	uint32_t blocks = next_blocks(io, &cp->id);
 	struct nofi_piece *p = io->is_first_used ? io->chan->pieces : &io->first;
-	struct nofi_rw rw = {
-		.opcode = io->opcode,
-		.dir = io->opcode == NOFI_OP_READ ? NOFI_DIR_READ : NOFI_DIR_WRITE,
-		.nsid = cp->id.nsid,
-		.cdw10 = (uint32_t)io->slba,
-		.cdw11 = (uint32_t)(io->slba >> 32),
-		.cdw12 = (blocks - 1) | io->cdw12,
-		.length = blocks << cp->id.lba_shift,
-		.iov = io->iov,
-		.iov_skip = io->iov_off,
-		.done = nofi_piece_ended,
-		.arg = p,
-	};
-	uint64_t now = nofi_queue_rw(q, &rw);
+	uint32_t blocks = next_blocks(io, &cp->id);
+	uint64_t now;
 
+	fill_rw(io, &cp->id, blocks, p);
+	p->rw.nsid = cp->id.nsid;
+	now = nofi_queue_rw(q, &p->rw);
 	if (!now)
 		return -EAGAIN;
 	p = nofi_piece_get(io);
-	p->opcode = rw.opcode;
-	p->class = class_of(rw.opcode, &cp->id);
-	p->cdw[0] = rw.cdw10;
-	p->cdw[1] = rw.cdw11;
-	p->cdw[2] = rw.cdw12;
-	p->iov = rw.iov;
-	p->iov_off = rw.iov_skip;
-	p->length = rw.length;
-	p->dir = (uint8_t)rw.dir;
+	p->class = class_of(io->opcode, &cp->id);
 	p->path = cp;
 	p->queue = q;
 	p->tries = 1;
 	p->sent_ns = now;
 	io->qid = q == cp->q ? cp->qid : nofi_queue_qid(q);
-	io->slba += blocks;
-	io->left -= blocks;
-	if (io->left)
-		advance(io, rw.length);
+	consume(io, p, blocks);
 	nofi_count(cp->way.inflight, 1);
 	if (io->chan->hedger)
 		nofi_hedge_sent(p);
@@ -611,7 +602,7 @@ int nofi_io_get(struct nof_chan *chan, const char *name, uint32_t flags, nof_don
 	io->error = 0;
 	io->status = 0;
 	io->is_pending = io->is_first_used = io->is_serial = io->is_raw = false;
-	io->is_atomic = io->is_unknown = false;
+	io->is_atomic = io->is_unknown = io->is_usual = false;
 	io->is_fail_fast = is_fail_fast;
 	io->qid = 0;
 	io->result = 0;

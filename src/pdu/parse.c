@@ -182,6 +182,8 @@ void nofi_pdu_set_usual(struct nofi_pdu_params *pp)
 		flags |= NOFI_PDU_F_DDGST;
 	pp->usual_data = NOFI_PDU_C2H_DATA | flags << 8 | NOFI_DATA_HLEN << 16 | head << 24;
 	pp->usual_over = head + digest_len(pp->ddgst);
+	pp->usual_read = !pp->usual_head || pp->hdgst || pp->ddgst ? 0 :
+			 (uint64_t)NOFI_DATA_HLEN << 32 | pp->usual_data | NOFI_PDU_F_LAST << 8;
 }
 
 /* The fields after the common header, which is good; the header is complete. */

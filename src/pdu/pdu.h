@@ -34,6 +34,9 @@ struct nofi_pdu_params {
 	uint32_t usual_resp;	/* first 4 bytes of a CapsuleResp */
 	uint32_t usual_data;	/* of a C2HData but for LAST and SUCCESS */
 	uint32_t usual_over;	/* bytes of a C2HData that are not data */
+	uint64_t usual_read;	/* without digests, first 8 bytes of a C2HData with all data of a
+				   read, but for SUCCESS, when PLEN is what the data adds to; 0:
+				   there are digests, or there is no usual form */
 };
 
 /* Why a connection must end: goes into H2CTermReq and into the sentence. */
@@ -204,15 +207,20 @@ enum nofi_dir { NOFI_DIR_NONE, NOFI_DIR_READ, NOFI_DIR_WRITE };
 
 enum { NOFI_R2T_MAX = 4 };	/* R2Ts of one command we can hold; MAXR2T offered is ≤ this */
 
+/*
+ * 64 bytes. The first 16 are all that a read, or a write whose data goes with its capsule, ever
+ * touches: the owner puts them into the cache line that it has in hand anyway.
+ */
 struct nofi_xfer {
 	uint32_t length;	/* bytes the command moves */
 	uint32_t received;	/* READ: payload bytes accepted so far = next DATAO */
-	uint32_t requested;	/* WRITE: bytes covered by R2Ts so far = next R2TO */
 	uint32_t sent;		/* WRITE: bytes handed to the stream; in-capsule: all of them */
 	uint8_t dir;		/* enum nofi_dir */
 	bool is_incapsule;	/* WRITE: data travels in the capsule, no R2T may come */
 	bool is_last_seen;	/* READ: a C2HData with LAST came */
 	bool has_bad_digest;	/* a data digest failed: the command fails in any case (T-21) */
+	/* From here on of meaning for a WRITE only. */
+	uint32_t requested;	/* bytes covered by R2Ts so far = next R2TO */
 	uint8_t r2t_head;	/* ring of active R2Ts: the one being answered */
 	uint8_t r2t_count;	/* active R2Ts */
 	struct {
@@ -222,17 +230,23 @@ struct nofi_xfer {
 	uint32_t r2t_base;	/* R2TO of the R2T at r2t_head */
 	uint32_t r2t_done;	/* bytes of it already put into H2CData PDUs */
 };
+_Static_assert(offsetof(struct nofi_xfer, requested) == 16, "what every command needs");
+_Static_assert(sizeof(struct nofi_xfer) == 64, "a cache line");
 
 static inline void nofi_xfer_init(struct nofi_xfer *x, enum nofi_dir dir, uint32_t length,
 				  bool is_incapsule)
 {
-	memset(x, 0, sizeof(*x));
+	bool is_all = dir == NOFI_DIR_WRITE && is_incapsule;
+
 	x->length = length;
-	x->dir = dir;
-	x->is_incapsule = dir == NOFI_DIR_WRITE && is_incapsule;
+	x->received = 0;
 	/* No answer can come before the capsule, and the data went with it. */
-	if (x->is_incapsule)
-		x->sent = length;
+	x->sent = is_all ? length : 0;
+	x->dir = (uint8_t)dir;
+	x->is_incapsule = is_all;
+	x->is_last_seen = x->has_bad_digest = false;
+	if (dir == NOFI_DIR_WRITE)
+		memset(&x->requested, 0, sizeof(*x) - offsetof(struct nofi_xfer, requested));
 }
 
 /*
@@ -255,11 +269,11 @@ static inline bool nofi_xfer_c2hdata_whole(struct nofi_xfer *x, const struct nof
 	return true;
 }
 
-/* nofi_xfer_end() is 0: the usual end of a read, without a call. */
-static inline bool nofi_xfer_is_whole_read(const struct nofi_xfer *x, uint16_t cqe_status)
+/* nofi_xfer_end() is 0 for a success: all data moved as it should. Without a call. */
+static inline bool nofi_xfer_is_whole(const struct nofi_xfer *x)
 {
-	return !cqe_status && x->dir == NOFI_DIR_READ && x->received == x->length &&
-	       !x->has_bad_digest;
+	return x->dir == NOFI_DIR_READ ? x->received == x->length && !x->has_bad_digest :
+	       x->dir == NOFI_DIR_NONE || x->sent >= x->length;
 }
 
 /*

@@ -109,7 +109,7 @@ bool nofi_xfer_next_h2c(struct nofi_xfer *x, const struct nofi_pdu_params *pp,
 	uint32_t left, length;
 
 	/* max is 0 only before the ICResp, when there is no R2T either: no endless loop. */
-	if (!x->r2t_count || !max)
+	if (x->dir != NOFI_DIR_WRITE || !x->r2t_count || !max)
 		return false;
 
 	length = x->r2t[x->r2t_head].length;

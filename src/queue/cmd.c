@@ -10,10 +10,10 @@
 #include "queue/machine.h"
 
 /* Offsets in an SQE. */
-enum { SQE_FLAGS = 1, SQE_CID = 2, SQE_NSID = 4, SQE_SGL = 24, SQE_CDW10 = 40 };
+enum { SQE_FLAGS = 1, SQE_CID = 2, SQE_SGL = 24 };
 
 enum { STATUS_CODE = 0x7ff };	/* SCT and SC: 0 is success */
-enum { REFILL = 15 };		/* new slots at a time: less than a page of them */
+enum { REFILL = 31 };		/* new slots at a time: less than a page of them */
 
 int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops,
 		      const struct nofi_queue_opts *o)
@@ -32,17 +32,22 @@ int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops
 	m->is_sqflow = !o->disable_sqflow;
 	m->slots = (uint16_t)slots;
 	m->reserved = o->qid == 0 && slots > 4 ? 1 : 0;
-	m->first = m->last = m->tx_head = m->tx_tail = m->tx_cur = m->rx_slot = NOFI_NO_SLOT;
+	m->rw_floor = UINT16_MAX;
+	m->tx_cur = m->rx_slot = NOFI_NO_SLOT;
 	m->wait_tail = &m->wait_head;
-	while ((1u << m->cid_bits) < slots)
-		m->cid_bits++;
-	m->slot_mask = (uint16_t)((1u << m->cid_bits) - 1);
+	m->cid_step = 1;
+	while (m->cid_step < slots)
+		m->cid_step = (uint16_t)(m->cid_step << 1);
+	m->slot_mask = m->fifo_mask = (uint16_t)(m->cid_step - 1);
+	m->fifo_half = (uint16_t)((slots + 1) / 2);
 	m->cmds = aligned_alloc(64, slots * sizeof(*m->cmds));
-	m->free = malloc(slots * sizeof(*m->free));
-	if (!m->cmds || !m->free) {
+	m->sqes = aligned_alloc(64, slots * sizeof(*m->sqes));
+	m->free = malloc((slots + m->cid_step) * sizeof(*m->free));
+	if (!m->cmds || !m->sqes || !m->free) {
 		nofi_machine_free(m);
 		return -ENOMEM;
 	}
+	m->fifo = m->free + slots;
 	return 0;
 }
 
@@ -68,11 +73,19 @@ bool nofi_machine_refill(struct nofi_machine *m)
 	return true;
 }
 
+bool nofi_machine_rw_refill(struct nofi_machine *m)
+{
+	/* Used for I/O queues, where nothing is reserved. */
+	return m->rw_floor != UINT16_MAX && nofi_machine_refill(m);
+}
+
 void nofi_machine_free(struct nofi_machine *m)
 {
 	free(m->cmds);
+	free(m->sqes);
 	free(m->free);
 	m->cmds = NULL;
+	m->sqes = NULL;
 	m->free = NULL;
 }
 
@@ -85,7 +98,6 @@ uint32_t nofi_machine_room(const struct nofi_machine *m)
 
 int nofi_machine_take(struct nofi_machine *m, uint32_t flags, struct nofi_cmd_desc *d)
 {
-	struct nofi_cmd *cmd;
 	uint16_t slot;
 
 	if (m->is_stopped || !m->pp.is_ready)
@@ -95,119 +107,45 @@ int nofi_machine_take(struct nofi_machine *m, uint32_t flags, struct nofi_cmd_de
 	if (!m->free_count)
 		(void)nofi_machine_refill(m);
 	slot = m->free[--m->free_count];
-	cmd = &m->cmds[slot];
-	memset(cmd->sqe, 0, sizeof(cmd->sqe));
-	*d = (struct nofi_cmd_desc){ .sqe = cmd->sqe, .flags = flags, .slot = slot };
+	memset(m->sqes[slot], 0, sizeof(m->sqes[slot]));
+	*d = (struct nofi_cmd_desc){ .sqe = m->sqes[slot], .flags = flags, .slot = slot };
 	return 0;
 }
 
-/* A new generation for every use, so that a late answer to the last one is not believed. */
-static uint16_t next_cid(const struct nofi_machine *m, const struct nofi_cmd *cmd)
+/* What the queue puts into an SQE: the CID, and exactly one SGL descriptor (T-10). */
+static void complete_sqe(struct nofi_machine *m, const struct nofi_cmd *cmd)
 {
-	uint16_t cid = (uint16_t)(cmd->cid + (1u << m->cid_bits));
+	uint8_t *sqe = m->sqes[nofi_cmd_slot(m, cmd)];
 
-	/* FFFFh means "no command" in other places of NVMe: never used. */
-	return cid == 0xffff ? (uint16_t)(cid + (1u << m->cid_bits)) : cid;
-}
-
-/* Sorted by deadline. New ones nearly always belong at the end: the timeout rarely changes. */
-static inline void timed_insert(struct nofi_machine *m, struct nofi_cmd *cmd)
-{
-	uint16_t slot = nofi_cmd_slot(m, cmd), prev = m->last;
-
-	while (prev != NOFI_NO_SLOT && m->cmds[prev].deadline > cmd->deadline)
-		prev = m->cmds[prev].prev;
-	cmd->prev = prev;
-	cmd->next = prev == NOFI_NO_SLOT ? m->first : m->cmds[prev].next;
-	if (prev != NOFI_NO_SLOT)
-		m->cmds[prev].next = slot;
-	else
-		m->first = slot;
-	if (cmd->next != NOFI_NO_SLOT)
-		m->cmds[cmd->next].prev = slot;
-	else
-		m->last = slot;
-	cmd->is_timed = true;
-}
-
-static void timed_remove(struct nofi_machine *m, struct nofi_cmd *cmd)
-{
-	if (!cmd->is_timed)
-		return;
-	if (cmd->prev != NOFI_NO_SLOT)
-		m->cmds[cmd->prev].next = cmd->next;
-	else
-		m->first = cmd->next;
-	if (cmd->next != NOFI_NO_SLOT)
-		m->cmds[cmd->next].prev = cmd->prev;
-	else
-		m->last = cmd->prev;
-	cmd->is_timed = false;
-}
-
-/* Everything of a command that does not depend on what it does: its slot goes to the fifo. */
-static inline void enqueue(struct nofi_machine *m, struct nofi_cmd *cmd, const struct iovec *iov,
-			   size_t skip, uint32_t length, enum nofi_dir dir, uint32_t limit)
-{
-	bool is_incapsule = dir == NOFI_DIR_WRITE && length && length <= limit;
-
-	cmd->cid = next_cid(m, cmd);
-	nofi_xfer_init(&cmd->xfer, length ? dir : NOFI_DIR_NONE, length, is_incapsule);
-	while (length && skip >= iov->iov_len) {
-		skip -= iov->iov_len;
-		iov++;
-	}
-	cmd->iov = iov;
-	cmd->iov_off = skip;
-	cmd->error = 0;
-	cmd->detail = "";
-	cmd->state = NOFI_SLOT_QUEUED;
-	cmd->is_late = false;
-
-	/* T-10: exactly one SGL descriptor */
-	cmd->sqe[SQE_FLAGS] = (uint8_t)((cmd->sqe[SQE_FLAGS] & 0x3f) | NOFI_SQE_PSDT_SGL);
-	nofi_put16(cmd->sqe + SQE_CID, cmd->cid);
-	nofi_put32(cmd->sqe + SQE_SGL + 8, length);
-	cmd->sqe[SQE_SGL + 15] = is_incapsule ? NOFI_SGL_INCAPSULE : NOFI_SGL_TRANSPORT;
-	if (cmd->deadline)
-		timed_insert(m, cmd);
-	nofi_machine_tx_push(m, cmd);
+	sqe[SQE_FLAGS] = (uint8_t)((sqe[SQE_FLAGS] & 0x3f) | NOFI_SQE_PSDT_SGL);
+	nofi_put16(sqe + SQE_CID, cmd->cid);
+	nofi_put32(sqe + SQE_SGL + 8, cmd->xfer.length);
+	sqe[SQE_SGL + 15] = cmd->xfer.is_incapsule ? NOFI_SGL_INCAPSULE : NOFI_SGL_TRANSPORT;
 }
 
 void nofi_machine_send(struct nofi_machine *m, const struct nofi_cmd_desc *d, uint64_t deadline)
 {
+	uint32_t limit = d->flags & NOFI_CMD_FABRICS ? NOFI_ADMIN_INCAPSULE : m->incapsule_max;
 	struct nofi_cmd *cmd = &m->cmds[d->slot];
 
 	cmd->done = d->done;
 	cmd->arg = d->arg;
 	cmd->timeout_ms = d->timeout_ns ? (uint32_t)(d->timeout_ns / 1000000) : 0;
 	cmd->deadline = d->flags & NOFI_CMD_NO_TIMEOUT ? 0 : deadline;
-	enqueue(m, cmd, d->iov, d->iov_skip, d->length, d->dir,
-		d->flags & NOFI_CMD_FABRICS ? NOFI_ADMIN_INCAPSULE : m->incapsule_max);
-}
-
-bool nofi_machine_rw(struct nofi_machine *m, const struct nofi_rw *rw, uint64_t deadline)
-{
-	struct nofi_cmd *cmd;
-
-	if (m->is_stopped || !m->pp.is_ready)
-		return false;
-	/* Used for I/O queues, where nothing is reserved. */
-	if (m->free_count <= m->reserved && !nofi_machine_refill(m))
-		return false;
-	cmd = &m->cmds[m->free[--m->free_count]];
-	memset(cmd->sqe, 0, sizeof(cmd->sqe));
-	cmd->sqe[0] = rw->opcode;
-	nofi_put32(cmd->sqe + SQE_NSID, rw->nsid);
-	nofi_put32(cmd->sqe + SQE_CDW10, rw->cdw10);
-	nofi_put32(cmd->sqe + SQE_CDW10 + 4, rw->cdw11);
-	nofi_put32(cmd->sqe + SQE_CDW10 + 8, rw->cdw12);
-	cmd->done = rw->done;
-	cmd->arg = rw->arg;
-	cmd->timeout_ms = 0;
-	cmd->deadline = deadline;
-	enqueue(m, cmd, rw->iov, rw->iov_skip, rw->length, rw->dir, m->incapsule_max);
-	return true;
+	if (!cmd->deadline)
+		m->untimed++;
+	cmd->cid = nofi_cmd_next_cid(m, cmd);
+	nofi_xfer_init(&cmd->xfer, d->length ? d->dir : NOFI_DIR_NONE, d->length,
+		       d->length && d->length <= limit);
+	cmd->iov = d->iov;
+	cmd->iov_off = d->iov_skip;
+	while (d->length && cmd->iov_off >= cmd->iov->iov_len)
+		cmd->iov_off -= cmd->iov++->iov_len;
+	cmd->state = NOFI_SLOT_QUEUED;
+	cmd->opcode = d->sqe[0];
+	cmd->is_late = false;
+	complete_sqe(m, cmd);
+	nofi_machine_tx_push(m, cmd);
 }
 
 bool nofi_machine_redirect(struct nofi_machine *m, const void *old, const struct iovec *iov,
@@ -223,6 +161,11 @@ bool nofi_machine_redirect(struct nofi_machine *m, const void *old, const struct
 	if (m->is_stopped || i == m->used || cmd->xfer.dir != NOFI_DIR_READ ||
 	    cmd->xfer.length >= NOFI_DIRECT_MIN || iov->iov_len < cmd->xfer.length)
 		return false;
+	/* It may be that of the nofi_rw nothing was read yet, and it will not stay. */
+	if (cmd->state == NOFI_SLOT_QUEUED_RW) {
+		nofi_machine_sqe_of_rw(m, cmd, m->sqes[i]);
+		cmd->state = NOFI_SLOT_QUEUED;
+	}
 	cmd->iov = iov;
 	cmd->iov_off = 0;
 	cmd->done = done;
@@ -230,51 +173,52 @@ bool nofi_machine_redirect(struct nofi_machine *m, const void *old, const struct
 	return true;
 }
 
+/* The command whose deadline comes first, of several the one in the lowest slot; NULL: none. */
+static struct nofi_cmd *oldest(const struct nofi_machine *m)
+{
+	struct nofi_cmd *first = NULL;
+
+	if (!nofi_machine_is_waiting(m))
+		return NULL;
+	for (struct nofi_cmd *cmd = m->cmds; cmd < m->cmds + m->used; cmd++)
+		if (cmd->state != NOFI_SLOT_FREE && cmd->deadline &&
+		    (!first || cmd->deadline < first->deadline))
+			first = cmd;
+	return first;
+}
+
 uint64_t nofi_machine_deadline(const struct nofi_machine *m)
 {
-	return m->first == NOFI_NO_SLOT ? 0 : m->cmds[m->first].deadline;
+	const struct nofi_cmd *cmd = oldest(m);
+
+	return cmd ? cmd->deadline : 0;
 }
 
 const struct nofi_cmd *nofi_machine_oldest(const struct nofi_machine *m)
 {
-	return m->first == NOFI_NO_SLOT ? NULL : &m->cmds[m->first];
+	return oldest(m);
 }
 
 bool nofi_machine_extend(struct nofi_machine *m, uint64_t deadline, uint16_t *cid, uint8_t *opcode)
 {
-	struct nofi_cmd *cmd = &m->cmds[m->first];
+	struct nofi_cmd *cmd = oldest(m);
 
-	if (cmd->is_late)
+	if (!cmd || cmd->is_late)
 		return false;
-	timed_remove(m, cmd);
 	cmd->is_late = true;
 	cmd->deadline = deadline;
-	timed_insert(m, cmd);
 	*cid = cmd->cid;
-	*opcode = cmd->sqe[0];
+	*opcode = cmd->opcode;
 	return true;
 }
 
-/* The only way a command ends. The slot is free before the caller hears of it. */
-static void finish(struct nofi_machine *m, struct nofi_cmd *cmd, const struct nofi_cpl *cpl)
-{
-	nofi_cmd_done_fn *done = cmd->done;
-	void *arg = cmd->arg;
-
-	timed_remove(m, cmd);
-	cmd->state = NOFI_SLOT_FREE;
-	cmd->xfer.dir = NOFI_DIR_NONE;
-	m->free[m->free_count++] = nofi_cmd_slot(m, cmd);
-	done(arg, cpl);
-}
-
-void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t cqe_status,
-			 uint64_t result)
+/* An answer that is not simply taken: a failure, or our own send is still under way. */
+NOFI_COLD static void answer_odd(struct nofi_machine *m, struct nofi_cmd *cmd,
+				 uint16_t cqe_status, uint64_t result)
 {
 	struct nofi_cpl cpl = { .status = cqe_status, .result = result, .detail = "" };
 	struct nofi_pdu_error pe;
-	int r = nofi_xfer_is_whole_read(&cmd->xfer, cqe_status) ? 0 :
-		nofi_xfer_end(&cmd->xfer, cqe_status, &pe);
+	int r = nofi_xfer_end(&cmd->xfer, cqe_status, &pe);
 
 	/* 1.5 line 5: so much was counted as sent, but the stream does not hold all of it yet. */
 	if (r == 0 && !(cqe_status & STATUS_CODE) && m->tx_cur == nofi_cmd_slot(m, cmd)) {
@@ -295,28 +239,39 @@ void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t 
 		cpl.error = r;
 		cpl.detail = pe.what;
 	}
-	m->sent_count--;
 	if (cmd->is_in_fifo)
 		nofi_machine_tx_remove(m, cmd);
 	if (cmd->tx_refs || m->tx_cur == nofi_cmd_slot(m, cmd)) {
-		/* T-16: the answer overtook our own send; its payload is still named there. */
+		/*
+		 * T-16: the answer overtook our own send; its payload is still named there. That
+		 * it is a write, which has no error of its own, makes status and result all.
+		 */
 		cmd->state = NOFI_SLOT_FINISHED;
 		cmd->status = cpl.status;
 		cmd->result = cpl.result;
-		cmd->error = cpl.error;
-		cmd->detail = cpl.detail;
 		return;
 	}
-	finish(m, cmd, &cpl);
+	nofi_machine_finish(m, cmd, &cpl);
+}
+
+void nofi_machine_answer(struct nofi_machine *m, struct nofi_cmd *cmd, uint16_t cqe_status,
+			 uint64_t result)
+{
+	struct nofi_cpl cpl = { .result = result, .detail = "" };
+
+	if (NOFI_LIKELY(!cqe_status && nofi_xfer_is_whole(&cmd->xfer) && !cmd->is_in_fifo &&
+			!cmd->tx_refs && m->tx_cur != nofi_cmd_slot(m, cmd)))
+		nofi_machine_finish(m, cmd, &cpl);
+	else
+		answer_odd(m, cmd, cqe_status, result);
 }
 
 /* An answer that came is the truth, even if nobody heard of it yet. */
 static void finish_own(struct nofi_machine *m, struct nofi_cmd *cmd)
 {
-	struct nofi_cpl own = { .error = cmd->error, .status = cmd->status,
-				.result = cmd->result, .detail = cmd->detail };
+	struct nofi_cpl own = { .status = cmd->status, .result = cmd->result, .detail = "" };
 
-	finish(m, cmd, &own);
+	nofi_machine_finish(m, cmd, &own);
 }
 
 void nofi_machine_tx_done(struct nofi_machine *m, struct nofi_batch *b)
@@ -335,32 +290,34 @@ static void fail_one(struct nofi_machine *m, struct nofi_cmd *cmd, const struct 
 	struct nofi_cpl own = *cpl;
 
 	/* Built into a batch it counts as sent: the kernel may have some of it. */
-	own.is_unsent = cmd->state == NOFI_SLOT_QUEUED;
+	own.is_unsent = cmd->state == NOFI_SLOT_QUEUED || cmd->state == NOFI_SLOT_QUEUED_RW;
 	if (cmd->state == NOFI_SLOT_FINISHED)
 		finish_own(m, cmd);
 	else
-		finish(m, cmd, &own);
+		nofi_machine_finish(m, cmd, &own);
 }
 
 void nofi_machine_fail(struct nofi_machine *m, const struct nofi_err *err)
 {
 	struct nofi_cpl cpl = { .error = err->code, .detail = err->text };
+	struct nofi_cmd *cmd;
 
-	m->is_stopped = true;
-	m->tx_head = m->tx_tail = m->tx_cur = NOFI_NO_SLOT;
+	nofi_machine_stop(m);
+	m->fifo_head = m->fifo_tail;
+	m->tx_cur = NOFI_NO_SLOT;
 	for (struct nofi_waiter *w = m->wait_head; w; w = w->next)
 		w->is_queued = false;
 	m->wait_head = NULL;
 	m->wait_tail = &m->wait_head;
 	/* In the order of their deadlines; then those without. */
-	while (m->first != NOFI_NO_SLOT)
-		fail_one(m, &m->cmds[m->first], &cpl);
+	while ((cmd = oldest(m)))
+		fail_one(m, cmd, &cpl);
 	for (unsigned i = 0; i < m->used; i++)
 		if (m->cmds[i].state != NOFI_SLOT_FREE)
 			fail_one(m, &m->cmds[i], &cpl);
 }
 
-void nofi_machine_notify(struct nofi_machine *m)
+void nofi_machine_tell_waiters(struct nofi_machine *m)
 {
 	struct nofi_waiter *w;
 	unsigned turns = 0;

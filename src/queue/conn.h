@@ -32,7 +32,6 @@ struct nofi_queue {
 	nofi_queue_late_fn *late;	/* NULL: it has none, and the queue dies at once */
 	uint64_t excused;		/* deadlines up to here were moved once: is_excused() */
 	struct nofi_timer timer;	/* connect deadline; then the oldest command's at most */
-	uint32_t waiting;		/* commands and R2T answers queued since the last flush */
 	enum queue_state state;
 	uint16_t qid;
 	uint16_t notes;			/* of NOTES_MAX */
@@ -93,7 +92,7 @@ void nofi_conn_disarm(struct nofi_queue *q);
 /* Something completed. Where nothing is waited for any more, no timer is left behind. */
 static inline void nofi_conn_rest(struct nofi_queue *q)
 {
-	if (q->state == QUEUE_READY && q->timer.pos && !nofi_machine_deadline(&q->m))
+	if (q->state == QUEUE_READY && q->timer.pos && !nofi_machine_is_waiting(&q->m))
 		nofi_conn_disarm(q);
 }
 /* A command is about to be sent: its answer is waited for. */

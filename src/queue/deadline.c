@@ -126,7 +126,7 @@ void nofi_conn_on_timer(struct nofi_timer *t)
 	ms = cmd->timeout_ms ? cmd->timeout_ms : (unsigned)(q->command_timeout / 1000000);
 	nofi_conn_die_of(q, -ETIMEDOUT, "no answer to a command (opcode %02xh, CID %u) within its "
 			 "timeout of %u ms%s; the target is stuck or the network drops data",
-			 cmd->sqe[0], cmd->cid, ms,
+			 cmd->opcode, cmd->cid, ms,
 			 cmd->is_late ? ", nor after an attempt to abort it" : "");
 }
 
@@ -150,7 +150,7 @@ static void on_quiet(struct nofi_timer *t)
 	uint64_t now = nofi_loop_now(q->loop), limit;
 	struct nofi_sock_info info;
 
-	if (q->state != QUEUE_READY || !nofi_machine_deadline(&q->m))
+	if (q->state != QUEUE_READY || !nofi_machine_is_waiting(&q->m))
 		return;
 	nofi_stall_calm(&q->pace, now);
 	limit = nofi_stall_limit(&q->pace);
@@ -172,7 +172,7 @@ static void on_quiet(struct nofi_timer *t)
 
 void nofi_conn_watch_quiet(struct nofi_queue *q)
 {
-	if (!nofi_machine_deadline(&q->m))
+	if (!nofi_machine_is_waiting(&q->m))
 		q->heard = nofi_loop_now(q->loop);
 	if (!q->quiet_timer.pos)
 		(void)nofi_timer_arm(q->loop, &q->quiet_timer,

@@ -146,6 +146,7 @@ struct nofi_dirty {
 struct nofi_batch;
 
 struct nof_loop {
+	struct nofi_loop_turn t;	/* first: nofi_loop_now() */
 	const struct nofi_engine_ops *eng;
 	void *eng_data;			/* the engine's own state */
 	uint32_t flags;			/* enum nof_loop_flag */
@@ -154,13 +155,9 @@ struct nof_loop {
 	enum nof_log_level log_level;
 	char engine_reason[512];	/* why AUTO chose epoll, "" otherwise */
 
-	uint64_t now;			/* cached clock, valid while is_now_valid */
-	bool is_now_valid;		/* within one turn, or since the last flush */
-	bool is_processing;		/* inside a turn: callbacks may run */
 	bool has_more;			/* a receive filled its buffers: there is more to take */
 	bool wants_flush;		/* half a queue waits to be sent: now */
 	bool is_kicked;			/* the fd was made readable for unsent submissions */
-	uint32_t done_count;		/* completions of the running turn */
 
 	struct nofi_timer **heap;	/* binary heap by deadline */
 	uint32_t heap_len, heap_cap;

@@ -29,13 +29,11 @@ uint64_t nofi_clock_now(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-uint64_t nofi_loop_now(struct nof_loop *loop)
+uint64_t nofi_loop_read_clock(struct nof_loop *loop)
 {
-	if (!loop->is_now_valid) {
-		loop->now = nofi_clock_now();
-		loop->is_now_valid = true;
-	}
-	return loop->now;
+	loop->t.now = nofi_clock_now();
+	loop->t.is_now_valid = true;
+	return loop->t.now;
 }
 
 int nofi_loop_watch(struct nof_loop *loop, struct nofi_fd_watch *w)
@@ -43,7 +41,7 @@ int nofi_loop_watch(struct nof_loop *loop, struct nofi_fd_watch *w)
 	int r = loop->eng->watch(loop, w);
 
 	/* From outside a turn: the engine has not heard of it yet. */
-	if (r == 0 && !loop->is_processing)
+	if (r == 0 && !loop->t.is_processing)
 		nof_loop_wake(loop);
 	return r;
 }
@@ -53,27 +51,22 @@ void nofi_loop_unwatch(struct nof_loop *loop, struct nofi_fd_watch *w)
 	loop->eng->unwatch(loop, w);
 }
 
-void nofi_loop_count_done(struct nof_loop *loop)
-{
-	loop->done_count++;
-}
-
 bool nofi_loop_is_processing(const struct nof_loop *loop)
 {
-	return loop->is_processing;
+	return loop->t.is_processing;
 }
 
 bool nofi_loop_enter(struct nof_loop *loop)
 {
-	bool was = loop->is_processing;
+	bool was = loop->t.is_processing;
 
-	loop->is_processing = true;
+	loop->t.is_processing = true;
 	return was;
 }
 
 void nofi_loop_leave(struct nof_loop *loop, bool was)
 {
-	loop->is_processing = was;
+	loop->t.is_processing = was;
 	/* What was deferred, submitted or connected meanwhile relied on the end of a turn. */
 	if (!was)
 		nof_loop_wake(loop);
@@ -240,7 +233,7 @@ static void run_msgs(struct nof_loop *loop)
  */
 static void kick(struct nof_loop *loop)
 {
-	if (loop->is_processing || loop->is_kicked ||
+	if (loop->t.is_processing || loop->is_kicked ||
 	    (loop->flags & (NOF_LOOP_EXPLICIT_FLUSH | NOF_LOOP_DEDICATED)))
 		return;
 	loop->is_kicked = true;
@@ -255,7 +248,7 @@ void nofi_loop_defer(struct nof_loop *loop, struct nofi_defer *d)
 	d->next = NULL;
 	*loop->defer_tail = d;
 	loop->defer_tail = &d->next;
-	if (!loop->is_processing)
+	if (!loop->t.is_processing)
 		nof_loop_wake(loop);
 }
 
@@ -387,16 +380,16 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 {
 	int r;
 
-	loop->is_processing = true;
+	loop->t.is_processing = true;
 	loop->is_woken = false;
-	loop->done_count = 0;
+	loop->t.done_count = 0;
 
 	flush_all(loop);
 	if (loop->defer_head || loop->dirty_head ||
 	    atomic_load_explicit(&loop->msgs, memory_order_relaxed))
 		timeout_ns = 0;
 	update_timer(loop);
-	loop->is_now_valid = false;
+	loop->t.is_now_valid = false;
 	loop->has_more = loop->wants_flush = false;
 	r = wait_for_events(loop, timeout_ns);
 	/*
@@ -409,7 +402,7 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 		r = loop->eng->wait(loop, 0);
 	}
 	run_msgs(loop);
-	loop->is_now_valid = false;	/* callbacks may have taken their time */
+	loop->t.is_now_valid = false;	/* callbacks may have taken their time */
 	run_timers(loop);
 	run_defers(loop);
 	/*
@@ -421,11 +414,11 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 		if (r >= 0)
 			r = settle(loop);
 	}
-	loop->is_processing = false;
-	loop->is_now_valid = false;
+	loop->t.is_processing = false;
+	loop->t.is_now_valid = false;
 	nofi_count(&loop->counts.turns, 1);
-	nofi_count(&loop->counts.completions, loop->done_count);
-	return r < 0 ? r : (int)loop->done_count;
+	nofi_count(&loop->counts.completions, loop->t.done_count);
+	return r < 0 ? r : (int)loop->t.done_count;
 }
 
 int nof_loop_process(struct nof_loop *loop)
@@ -434,7 +427,7 @@ int nof_loop_process(struct nof_loop *loop)
 
 	if (!loop)
 		return nofi_fail(-EINVAL, "nof_loop_process: no loop was given");
-	if (loop->is_processing)
+	if (loop->t.is_processing)
 		return nofi_fail(-EDEADLK, "nof_loop_process: called from inside a callback");
 	r = turn(loop, 0, true);
 	return r < 0 ? engine_failed(loop, "nof_loop_process", r) : r;
@@ -446,7 +439,7 @@ int nof_loop_wait(struct nof_loop *loop, int timeout_ms)
 
 	if (!loop)
 		return nofi_fail(-EINVAL, "nof_loop_wait: no loop was given");
-	if (loop->is_processing)
+	if (loop->t.is_processing)
 		return nofi_fail(-EDEADLK, "nof_loop_wait: called from inside a callback");
 	r = turn(loop, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000, true);
 	return r < 0 ? engine_failed(loop, "nof_loop_wait", r) : r;
@@ -458,7 +451,7 @@ int nof_loop_wait_ns(struct nof_loop *loop, int64_t timeout_ns)
 
 	if (!loop)
 		return nofi_fail(-EINVAL, "nof_loop_wait_ns: no loop was given");
-	if (loop->is_processing)
+	if (loop->t.is_processing)
 		return nofi_fail(-EDEADLK, "nof_loop_wait_ns: called from inside a callback");
 	r = turn(loop, timeout_ns < 0 ? -1 : timeout_ns, true);
 	return r < 0 ? engine_failed(loop, "nof_loop_wait_ns", r) : r;
@@ -470,16 +463,16 @@ int nof_loop_run(struct nof_loop *loop)
 
 	if (!loop)
 		return nofi_fail(-EINVAL, "nof_loop_run: no loop was given");
-	if (loop->is_processing)
+	if (loop->t.is_processing)
 		return nofi_fail(-EDEADLK, "nof_loop_run: called from inside a callback");
 	while (!atomic_load_explicit(&loop->is_stopped, memory_order_acquire) && r >= 0)
 		r = turn(loop, -1, false);
 	atomic_store(&loop->is_stopped, false);
 	if (r >= 0) {
-		loop->is_processing = true;
+		loop->t.is_processing = true;
 		flush_all(loop);
 		r = settle(loop);
-		loop->is_processing = false;
+		loop->t.is_processing = false;
 	}
 	return r < 0 ? engine_failed(loop, "nof_loop_run", r) : 0;
 }
@@ -488,7 +481,7 @@ int nofi_loop_run_until(struct nof_loop *loop, const bool *flag, uint64_t deadli
 {
 	int r = 0;
 
-	if (loop->is_processing)
+	if (loop->t.is_processing)
 		return -EDEADLK;
 	while (!*flag && r >= 0) {
 		int64_t left = -1;
@@ -519,13 +512,13 @@ int nof_loop_flush(struct nof_loop *loop)
 
 	if (!loop)
 		return nofi_fail(-EINVAL, "nof_loop_flush: no loop was given");
-	if (loop->is_processing)
+	if (loop->t.is_processing)
 		return 0;	/* the end of this turn does it */
 	/* A send that fails at once must not complete commands in here: see queue_flush(). */
 	flush_dirty(loop);
 	update_timer(loop);
 	r = loop->eng->submit(loop);
-	loop->is_now_valid = false;
+	loop->t.is_now_valid = false;
 	return r < 0 ? engine_failed(loop, "nof_loop_flush", r) : 0;
 }
 
@@ -635,7 +628,7 @@ void nof_loop_free(struct nof_loop *loop)
 	if (!loop)
 		return;
 	/* Objects that wait for their last breath (messages, deferred frees) get it. */
-	loop->is_processing = true;
+	loop->t.is_processing = true;
 	for (int i = 0; i < 16 && (loop->defer_head || atomic_load(&loop->msgs)); i++) {
 		run_msgs(loop);
 		run_defers(loop);

@@ -9,12 +9,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "hint.h"
 #include "nof.h"
+
+/* What every command needs of a loop, which begins with it. */
+struct nofi_loop_turn {
+	uint64_t now;			/* cached clock, valid while is_now_valid */
+	bool is_now_valid;		/* within one turn, or since the last flush */
+	bool is_processing;		/* inside a turn: callbacks may run */
+	uint32_t done_count;		/* completions of the running turn */
+};
 
 /* CLOCK_MONOTONIC in ns. */
 uint64_t nofi_clock_now(void);
+uint64_t nofi_loop_read_clock(struct nof_loop *loop);
+
 /* The same; cached for the length of one process call. */
-uint64_t nofi_loop_now(struct nof_loop *loop);
+static inline uint64_t nofi_loop_now(struct nof_loop *loop)
+{
+	const struct nofi_loop_turn *t = (const struct nofi_loop_turn *)loop;
+
+	return NOFI_LIKELY(t->is_now_valid) ? t->now : nofi_loop_read_clock(loop);
+}
 
 /* A one-shot timer, embedded in its owner. Zero-initialised = not armed. */
 struct nofi_timer {
@@ -63,7 +79,10 @@ int nofi_loop_watch(struct nof_loop *loop, struct nofi_fd_watch *w);
 void nofi_loop_unwatch(struct nof_loop *loop, struct nofi_fd_watch *w);
 
 /* Counts a completion for the return value of process. */
-void nofi_loop_count_done(struct nof_loop *loop);
+static inline void nofi_loop_count_done(struct nof_loop *loop)
+{
+	((struct nofi_loop_turn *)loop)->done_count++;
+}
 
 /* True inside nof_loop_process()/wait()/run(), and between enter and leave. */
 bool nofi_loop_is_processing(const struct nof_loop *loop);

@@ -185,7 +185,7 @@ static void on_wants_tx(struct nofi_machine *m)
 {
 	struct nofi_queue *q = of_machine(m);
 
-	if (++q->waiting * 2 >= m->slots)
+	if (nofi_machine_fifo_len(m) >= m->fifo_half)
 		q->loop->wants_flush = true;
 	nofi_loop_mark_dirty(q->loop, &q->dirty);
 }
@@ -220,7 +220,6 @@ static void flush(struct nofi_dirty *d)
 {
 	struct nofi_queue *q = nofi_conn_of(d, dirty);
 
-	q->waiting = 0;
 	/* An engine that sends at once calls sent() from inside: then there may be more. */
 	while (q->state == QUEUE_READY && !q->batch && !q->pending.code &&
 	       nofi_machine_has_tx(&q->m)) {

@@ -134,18 +134,20 @@ uint64_t nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d);
 
 /*
  * Take, fill and send in one, for what comes by the million: a plain command of an I/O queue
- * with the queue's timeout. 0: it was not sent (see take), else the loop's clock as above.
+ * with the queue's timeout. *rw belongs to the caller and stays as it is until done: what is
+ * needed of it is read when the command is sent. 0: it was not taken (see take), else the loop's
+ * clock as above.
  */
 struct nofi_rw {
-	uint8_t opcode;
-	enum nofi_dir dir;
-	uint32_t nsid;
-	uint32_t cdw10, cdw11, cdw12;
-	uint32_t length;		/* data bytes, 0 = none */
-	const struct iovec *iov;	/* data; stays with the caller until done */
-	size_t iov_skip;		/* bytes of iov to skip first */
 	nofi_cmd_done_fn *done;
 	void *arg;
+	const struct iovec *iov;	/* data; stays, too */
+	size_t iov_skip;		/* bytes of iov to skip first */
+	uint32_t length;		/* data bytes, 0 = none */
+	uint32_t nsid;
+	uint32_t cdw[3];		/* CDW10 to CDW12 */
+	uint8_t opcode;
+	uint8_t dir;			/* enum nofi_dir */
 };
 uint64_t nofi_queue_rw(struct nofi_queue *q, const struct nofi_rw *rw);
 

@@ -75,7 +75,7 @@ int nofi_spin_wait(struct nof_loop *loop, int64_t timeout_ns)
 	if (!is_hit)
 		took = nofi_loop_now(loop) - start;
 	/* What ended without an answer says nothing, unless one is overdue. */
-	if (loop->done_count || took > p->max)
+	if (loop->t.done_count || took > p->max)
 		nofi_poll_end(p, limit, took);
 	atomic_store_explicit(&loop->counts.limit, p->mode == NOF_POLL_SPIN ? 0 : p->limit,
 			      memory_order_relaxed);
@@ -98,7 +98,7 @@ int nof_loop_set_poll(struct nof_loop *loop, enum nof_poll_mode mode, uint32_t m
 
 bool nof_loop_is_ready(struct nof_loop *loop)
 {
-	if (!loop || loop->is_processing)
+	if (!loop || loop->t.is_processing)
 		return false;
 	return is_called(loop) || loop->defer_head || loop->dirty_head ||
 	       loop->eng->peek(loop, false);

@@ -76,6 +76,7 @@ struct rig_cmd {
 	struct iovec *iov;
 	int iovcnt;
 	uint8_t seed;			/* of the payload's pattern */
+	struct nofi_rw rw;		/* if it was sent as one */
 	uint16_t slot, cid;
 	unsigned done_count;
 	unsigned done_order;		/* 1 = first completion of the rig */

@@ -54,7 +54,7 @@ struct snapshot {
 	struct rig_cmd c[COMMANDS];
 	struct model m[COMMANDS];
 	struct nofi_cmd cmds[COMMANDS];
-	uint16_t free[COMMANDS];
+	uint16_t free[COMMANDS], fifo[2 * COMMANDS];
 	uint8_t area[COMMANDS][3 * UNIT + 64];
 	struct nofi_batch batch;
 };
@@ -72,6 +72,7 @@ static void save(const struct walk *w, struct snapshot *s)
 		if (w->kind[i] == READ)
 			memcpy(s->area[i], w->c[i]->area, w->c[i]->area_len);
 	}
+	memcpy(s->fifo, w->r->m.fifo, (w->r->m.fifo_mask + 1u) * sizeof(s->fifo[0]));
 	s->batch.iovs = b->iovs;
 	s->batch.refs = b->refs;
 	memcpy(s->batch.iov, b->iov, b->iovs * sizeof(b->iov[0]));
@@ -91,6 +92,7 @@ static void restore(struct walk *w, const struct snapshot *s)
 		if (w->kind[i] == READ)
 			memcpy(w->c[i]->area, s->area[i], w->c[i]->area_len);
 	}
+	memcpy(w->r->m.fifo, s->fifo, (w->r->m.fifo_mask + 1u) * sizeof(s->fifo[0]));
 	b->iovs = s->batch.iovs;
 	b->refs = s->batch.refs;
 	memcpy(b->iov, s->batch.iov, b->iovs * sizeof(b->iov[0]));
@@ -140,7 +142,8 @@ static void do_build(struct walk *w)
 	for (unsigned i = 0; i < w->n; i++) {
 		const uint8_t *area = w->c[i]->area, *end = area + w->c[i]->area_len;
 
-		if (w->m[i].life == WAITS && w->r->m.cmds[w->c[i]->slot].state != NOFI_SLOT_QUEUED)
+		if (w->m[i].life == WAITS &&
+		    w->r->m.cmds[w->c[i]->slot].state >= NOFI_SLOT_SENT)
 			w->m[i].life = IN_STREAM;
 		for (unsigned k = 0; k < b->iovs; k++) {
 			const uint8_t *p = b->iov[k].iov_base;
@@ -314,13 +317,15 @@ static void walk(struct walk *w, unsigned depth)
 	free(s);
 }
 
-static void configure(unsigned n, const enum kind *kind, const uint32_t *units, unsigned depth)
+static void configure(unsigned n, const enum kind *kind, const uint32_t *units, unsigned depth,
+		      uint8_t seed)
 {
 	struct rig_opts o = { .qid = 1, .entries = n + 1, .disable_sqflow = true,
 			      .incapsule = 3 * UNIT };
 	struct walk w = { .n = n };
 
 	w.r = rig_new(&o);
+	w.r->next_seed = seed;	/* says how the first command is sent: see rig_submit() */
 	w.r->m.pp.maxh2cdata = UNIT;
 	w.r->out.p = realloc(w.r->out.p, OUT_CAP);	/* never moves: snapshots share it */
 	w.r->out.cap = OUT_CAP;
@@ -354,7 +359,8 @@ static void one_command_in_every_order(void **state)
 
 	for (unsigned k = 0; k < 3; k++)
 		for (uint32_t units = 1; units <= 3; units++)
-			configure(1, &kinds[k], &units, 24);
+			for (uint8_t seed = 0; seed <= 37; seed += 37)
+				configure(1, &kinds[k], &units, 24, seed);
 }
 
 static void two_commands_in_every_order(void **state)
@@ -365,10 +371,10 @@ static void two_commands_in_every_order(void **state)
 	};
 
 	for (unsigned k = 0; k < 6; k++)
-		configure(2, pairs[k], (const uint32_t[]){ 1, 1 }, 14);
-	configure(2, pairs[1], (const uint32_t[]){ 2, 1 }, 14);
-	configure(2, pairs[3], (const uint32_t[]){ 2, 1 }, 12);
-	configure(2, pairs[4], (const uint32_t[]){ 2, 2 }, 12);
+		configure(2, pairs[k], (const uint32_t[]){ 1, 1 }, 14, 0);
+	configure(2, pairs[1], (const uint32_t[]){ 2, 1 }, 14, 37);
+	configure(2, pairs[3], (const uint32_t[]){ 2, 1 }, 12, 0);
+	configure(2, pairs[4], (const uint32_t[]){ 2, 2 }, 12, 37);
 }
 
 int main(void)
