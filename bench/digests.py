@@ -9,13 +9,12 @@ AVX-512, so they are those of a CPU with SSE4.2 only.
 
 import argparse
 import os
-import re
 import shutil
 
 import benchlib
+import callgrind
 import load
 import parts
-from benchlib import BenchError
 
 ENGINES = ("io_uring", "epoll")
 # name, nvmf-perf's --rw and --bs, bar: with digests over without
@@ -29,21 +28,14 @@ WORKLOADS = (
 
 def instructions(args, target, engine, rw, bs, digests):
     """Per I/O, user space, everything included: that of N more I/Os."""
-    counts = []
     few = 500 if bs == "128k" else 4000
     switch = "on" if digests else "off"
-    for limit in (few, 2 * few):
-        argv = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-                benchlib.program(args.build, "examples", "nvmf-perf"), f"--rw={rw}", f"--bs={bs}",
-                "--iodepth=32", "--queues=1", f"--io-limit={limit}",
-                benchlib.uri(target.port, engine=engine, mptcp="off", hdr_digest=switch,
-                             data_digest=switch)]
-        res = benchlib.Result(argv, 120)
-        found = re.search(r"Collected : (\d+)", res.err)
-        if res.status or not found:
-            raise BenchError(f"{' '.join(argv)} ended with status {res.status}: "
-                             f"{res.err.strip()[-300:]}")
-        counts.append(int(found.group(1)))
+    where = benchlib.uri(target.port, engine=engine, mptcp="off", hdr_digest=switch,
+                         data_digest=switch)
+    counts = [sum(callgrind.run(benchlib.perf_argv(args.build, f"--rw={rw}", f"--bs={bs}",
+                                                   "--iodepth=32", "--queues=1", "--threads=1",
+                                                   f"--io-limit={limit}", where), 120).values())
+              for limit in (few, 2 * few)]
     return (counts[1] - counts[0]) / few
 
 

@@ -1,25 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One load of nvmf-perf on the embedded target, and what both used for it."""
 
-import os
-
 import benchlib
+import metrics
 from benchlib import BenchError
 
 # Seconds before the measurement: the socket's buffers have grown by then.
 RAMP = 0.15
-
-
-def cpu_seconds(pid):
-    """Of all threads; by the scheduler's account, which counts in ns and not in ticks."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
-                total += int(file.read().split()[0])
-        except OSError:	# it ended meanwhile
-            continue
-    return total * 1e-9
 
 
 def run(build, target, transport, runtime, rw="randread", bs="4k", qd=32, engine="io_uring",
@@ -33,17 +20,19 @@ def run(build, target, transport, runtime, rw="randread", bs="4k", qd=32, engine
                               f"--bsrange={bs}" if "-" in bs else f"--bs={bs}",
                               f"--iodepth={qd}", "--queues=1", "--threads=1",
                               f"--runtime={runtime}", f"--ramp-time={RAMP}", *options, address)
-    before = cpu_seconds(target.proc.pid)
+    sampler = metrics.Sampler(target.proc.pid).start()
     doc, _ = benchlib.run_json(argv, runtime + 30, cpu)
-    served = cpu_seconds(target.proc.pid) - before
+    served = sampler.stop()["cpu_s"]
     path = doc["transport"][0]
     job = doc["jobs"][0]
     if doc["engine"] != engine or path["protocol"] != transport or job["iodepth"] != qd:
         raise BenchError(f"nvmf-perf used {doc['engine']}, {path['protocol']} and depth "
                          f"{job['iodepth']}, not {engine}, {transport} and {qd}")
-    if doc["errors"]["total"]:
+    if job["data_digest"] != digests or job["hdr_digest"] != digests:
+        raise BenchError(f"digests are not {switch}: {argv[-1]}")
+    if any(doc["errors"][kind] for kind in ("io", "verify", "other")):
         raise BenchError(f"errors in {' '.join(argv)}: {doc['errors']}")
-    used = doc["cpu"]	# like the I/Os: from the end of the ramp on
+    used = doc["cpu"]  # like the I/Os: from the end of the ramp on
     ios = job["read"]["total_ios"] + job["write"]["total_ios"]
     moved = job["read"]["io_bytes"] + job["write"]["io_bytes"]
     if not ios:
