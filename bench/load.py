@@ -10,7 +10,7 @@ RAMP = 0.15
 
 
 def run(build, target, transport, runtime, rw="randread", bs="4k", qd=32, engine="io_uring",
-        digests=False, cpu=None, options=(), **keys):
+        digests=False, cpu=None, options=(), env=None, **keys):
     """rw and bs as nvmf-perf takes them; keys go into the URI. target: a benchlib.Server."""
     switch = "on" if digests else "off"
     address = benchlib.uri(target.port, engine=engine, nr_io_queues=1, queue_size=max(2 * qd, 32),
@@ -21,7 +21,7 @@ def run(build, target, transport, runtime, rw="randread", bs="4k", qd=32, engine
                               f"--iodepth={qd}", "--queues=1", "--threads=1",
                               f"--runtime={runtime}", f"--ramp-time={RAMP}", *options, address)
     sampler = metrics.Sampler(target.proc.pid).start()
-    doc, _ = benchlib.run_json(argv, runtime + 30, cpu)
+    doc, _ = benchlib.run_json(argv, runtime + 30, cpu, env)
     served = sampler.stop()["cpu_s"]
     path = doc["transport"][0]
     job = doc["jobs"][0]

@@ -15,21 +15,10 @@
 
 #include "err.h"
 #include "queue/loop.h"
+#include "queue/sizes.h"
 #include "queue/spin.h"
 
-enum {
-	/*
-	 * Bytes of one receive into staging: below the direct threshold payload is
-	 * cheaper to copy out of one large receive than to receive by itself.
-	 */
-	NOFI_STAGING_LEN = 256 * 1024,
-	/*
-	 * Staging behind a direct receive: catches digest, response and next header
-	 * in the same call, and little of the next payload, which goes direct itself.
-	 */
-	NOFI_TAIL_LEN = 8 * 1024,
-	NOFI_PLACES_MAX = 64,		/* iovecs of one direct receive */
-};
+enum { NOFI_PLACES_MAX = 64 };		/* iovecs of one direct receive */
 
 struct nofi_sock;
 

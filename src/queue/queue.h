@@ -19,6 +19,7 @@
 #include "mptcp/sock.h"
 #include "pdu/pdu.h"
 #include "queue/loop.h"
+#include "queue/sizes.h"
 
 struct nofi_queue;
 struct nofi_stream_ops;
@@ -39,12 +40,6 @@ struct nofi_queue_opts {
 	const struct nofi_stream_ops *stream;	/* NULL: plain */
 	void *stream_arg;		/* for its start() */
 };
-
-/*
- * Payload of which this much is still to come is received straight into its buffer. Below it,
- * copying out of one large receive costs less than a receive of its own.
- */
-enum { NOFI_DIRECT_MIN = 16 * 1024 };
 
 enum nofi_queue_event { NOFI_QUEUE_READY, NOFI_QUEUE_DEAD };
 /* err: why it died (code −ECANCELED after nofi_queue_kill() by the owner). May free the queue. */

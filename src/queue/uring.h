@@ -33,7 +33,7 @@ struct nofi_tailbuf {
 	struct nofi_tailbuf *next;	/* free ones */
 	struct msghdr msg;		/* over iov */
 	struct iovec iov[NOFI_PLACES_MAX + 1];
-	uint8_t data[NOFI_TAIL_LEN];	/* staging behind the places */
+	uint8_t data[NOFI_TAIL_ROOM];	/* staging behind the places */
 };
 
 /* A completion that arrived while another one's socket was being cancelled. */
