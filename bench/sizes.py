@@ -21,7 +21,7 @@ Case = namedtuple("Case", "name rw bs qd digests keys is_raw")
 def case(rw, bs, qd, digests=False, is_raw=False, note="", **keys):
     name = {"randread": "read", "randwrite": "write", "randrw": "mixed"}[rw]
     what = [f"{bs} {name}", f"qd{qd}", *(["digests"] if digests else []), *([note] if note else [])]
-    return Case(", ".join(what), rw, bs, qd, digests, keys, is_raw)
+    return Case(", ".join(what), rw, bs, qd, digests, tuple(keys.items()), is_raw)
 
 
 # So much in flight that bandwidth is no matter of latency, at most 16 MiB.
@@ -92,7 +92,7 @@ def measure(args, transport):
             runs[one, is_raw].append(
                 run_raw(args, raw.port, transport, one) if is_raw else
                 load.run(args.build, target, transport, args.runtime, one.rw, one.bs, one.qd,
-                         args.engine, one.digests, args.cpus[0], **one.keys))
+                         args.engine, one.digests, args.cpus[0], **dict(one.keys)))
     rows, kept = [], []
     for one in args.cases:
         rows += rows_of(transport, one, runs[one, False], runs.get((one, True)), args.engine)
