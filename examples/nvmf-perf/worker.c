@@ -16,6 +16,8 @@
 #define LONGEST_WAIT  NSEC_PER_SEC	  /* ns: bounds what a missed wake-up can cost */
 #define DRAIN_EXTRA   (10 * NSEC_PER_SEC) /* beyond all that, before giving up */
 #define PATIENCE      (3 * NSEC_PER_SEC)  /* after a signal: for what waits for a path */
+#define MANY	      32u			  /* queues of a thread that are not gone through … */
+#define SWEEP	      (10 * 1000000u)		  /* … every turn: ns between two times */
 #define CLOCK_BATCH   8u		  /* completions per reading at large depth */
 #define CLOCK_EXACT   16u		  /* up to this depth each gets its own */
 
@@ -245,29 +247,48 @@ static void cancel_waiting(struct worker *w)
 }
 
 /* Runs the queues of a worker until the load, or the read-back, has ended on all of them. */
+/* What waits for time or room goes out. Returns how many queues have not finished. */
+static unsigned int sweep(struct worker *w, uint64_t now, uint64_t *until)
+{
+	uint64_t submitted = 0;
+	unsigned int i, active = 0;
+
+	for (i = 0; i < w->queue_count; i++) {
+		struct queue *q = w->queues[i];
+
+		submitted -= q->submitted;
+		queue_fill(q, now);
+		submitted += q->submitted;
+		active += !queue_finished(q, now);
+		if (q->interval != 0 && q->due > (double)now && q->due < (double)*until)
+			*until = (uint64_t)q->due;
+	}
+	/* Every other way of waiting hands over first what was submitted. */
+	if (submitted && w->run->o->rate)
+		nof_loop_flush(w->loop);
+	return active;
+}
+
 static void worker_drive(struct worker *w)
 {
 	struct run *run = w->run;
-	uint64_t drain_since = 0, longest = drain_limit(run);
+	uint64_t drain_since = 0, longest = drain_limit(run), sweep_due = 0;
+	unsigned int active = 1;
 
 	for (;;) {
-		uint64_t now = tool_now(), until = now + LONGEST_WAIT, submitted = 0;
-		unsigned int i, active = 0;
+		uint64_t now = tool_now(), until = now + LONGEST_WAIT;
 
 		w->clock_left = 0;
-		for (i = 0; i < w->queue_count; i++) {
-			struct queue *q = w->queues[i];
-
-			submitted -= q->submitted;
-			queue_fill(q, now);
-			submitted += q->submitted;
-			active += !queue_finished(q, now);
-			if (q->interval != 0 && q->due > (double)now && q->due < (double)until)
-				until = (uint64_t)q->due;
+		/*
+		 * A queue goes on by its own completions. Going through a thousand of them every
+		 * turn would cost more than the I/Os.
+		 */
+		if (now >= sweep_due || now >= run->deadline || run_stopped(run)) {
+			active = sweep(w, now, &until);
+			sweep_due = w->queue_count > MANY && !run->o->rate ? now + SWEEP : 0;
 		}
-		/* Every other way of waiting hands over first what was submitted. */
-		if (submitted && run->o->rate)
-			nof_loop_flush(w->loop);
+		if (sweep_due && sweep_due < until)
+			until = sweep_due;
 		if (run->o->status) {
 			uint64_t again = live_sample(w, now);
 
