@@ -41,7 +41,8 @@ static inline void hist_add(struct hist *h, uint64_t ns, uint64_t bytes)
 {
 	h->bucket[hist_index(ns)]++;
 	h->sum += ns;
-	h->sum_squares += (double)ns * (double)ns;
+	/* By way of the signed type, for which processors have an instruction. */
+	h->sum_squares += (double)(int64_t)ns * (double)(int64_t)ns;
 	if (ns < h->min)
 		h->min = ns;
 	if (ns > h->max)

@@ -93,6 +93,13 @@ static void unpick(struct queue *q, struct slot *s, bool is_readback)
 
 static void io_done(void *arg, const struct nof_completion *c);
 
+static inline int submit_one(struct queue *q, struct slot *s)
+{
+	if (s->is_write)
+		return nof_write(q->chan, s->buf, s->len, s->offset, 0, io_done, s);
+	return nof_read(q->chan, s->buf, s->len, s->offset, 0, io_done, s);
+}
+
 static int submit(struct queue *q, struct slot *s)
 {
 	if (q->verify) {
@@ -101,9 +108,7 @@ static int submit(struct queue *q, struct slot *s)
 		else
 			verify_poison(q->verify, s);
 	}
-	if (s->is_write)
-		return nof_write(q->chan, s->buf, s->len, s->offset, 0, io_done, s);
-	return nof_read(q->chan, s->buf, s->len, s->offset, 0, io_done, s);
+	return submit_one(q, s);
 }
 
 bool queue_finished(const struct queue *q, uint64_t now)
@@ -159,7 +164,8 @@ static inline bool fill_one(struct queue *q, struct slot *s, uint64_t now)
 		q->waiting_since = now;
 	/* From "no limit" they never get to 0. */
 	q->io_left--;
-	q->bytes_left -= s->len < q->bytes_left ? s->len : q->bytes_left;
+	if (!q->is_steady)
+		q->bytes_left -= s->len < q->bytes_left ? s->len : q->bytes_left;
 	return true;
 idle:
 	q->idle[q->idle_count++] = s;
@@ -201,6 +207,28 @@ static void note_wait(struct queue *q, uint64_t now, bool is_measured)
 	}
 }
 
+/* The usual load, and all is well: the I/O that ended makes room for the next, in its place. */
+static inline bool steady_done(struct queue *q, struct slot *s, uint64_t now)
+{
+	const struct run *run = q->run;
+	bool is_measured = now >= run->measured;
+
+	q->completed++;
+	q->last_done = now;
+	note_wait(q, now, is_measured);
+	if (is_measured)
+		hist_add(q->lat[s->is_write], now - s->started, s->len);
+	if (q->idle_count || !may_submit(q, now))
+		return false;
+	pick_steady(q, run->o, s);
+	s->started = now;
+	if (submit_one(q, s) < 0)
+		return false;
+	q->submitted++;
+	q->io_left--;
+	return true;
+}
+
 static void io_done(void *arg, const struct nof_completion *c)
 {
 	struct slot *s = arg;
@@ -209,6 +237,15 @@ static void io_done(void *arg, const struct nof_completion *c)
 	struct run *run = q->run;
 	uint64_t now = clock_of(w);
 
+	if (q->is_steady && !c->error) {
+		if (steady_done(q, s, now))
+			return;
+		/* The limit, the end, or no room: the long way finds out. */
+		q->inflight--;
+		q->idle[q->idle_count++] = s;
+		queue_fill(q, now);
+		return;
+	}
 	q->inflight--;
 	q->completed++;
 	if (q->verify) {

@@ -158,6 +158,13 @@ int queue_open(struct queue *q)
 	q->io_left = share(o->io_limit, q);
 	q->bytes_left = share(o->io_size, q);
 	q->is_steady = o->random && o->bs_min == o->bs_max && !o->verify && !o->rate;
+	/* There one limit is enough: of I/Os, the last of which may pass that of bytes. */
+	if (q->is_steady && q->bytes_left != UINT64_MAX) {
+		uint64_t ios = (q->bytes_left + o->bs_min - 1) / o->bs_min;
+
+		q->io_left = ios < q->io_left ? ios : q->io_left;
+		q->bytes_left = UINT64_MAX;
+	}
 	q->interval = o->rate ? (double)NSEC_PER_SEC * q->run->queues / (double)o->rate : 0;
 	queue_transport(q);
 	if (place(q) < 0)

@@ -101,7 +101,7 @@ struct nofi_machine {
 	/* Submission and transmission. */
 	struct nofi_cmd *cmds;		/* [slots]; those from used on have never been written */
 	uint16_t *free;			/* stack of free slots below used */
-	uint16_t *fifo;			/* ring of slots with a capsule, or an R2T's answer, to send */
+	uint16_t *fifo;			/* ring of slots: a capsule, or an R2T's answer, to send */
 	uint8_t (*sqes)[NOFI_SQE_LEN];	/* [slots], of commands that are not made of a nofi_rw */
 	uint16_t free_count;		/* in free */
 	uint16_t used;			/* slots that were in use once: the others take no memory */
@@ -129,8 +129,8 @@ struct nofi_machine {
 	uint32_t rx_crc;		/* running digest of the payload */
 	uint32_t tx_left;		/* payload bytes of the current PDU still to name */
 	uint32_t tx_crc;
-	uint64_t usual_write;		/* first 8 bytes of a capsule with data, when PLEN is what the
-					   data adds to; 0: digests or a pad make it unusual */
+	uint64_t usual_write;		/* first 8 bytes of a capsule with data, when PLEN is what
+					   the data adds to; 0: digests or a pad, it is unusual */
 	struct nofi_waiter *wait_head, **wait_tail;
 
 	struct nofi_pdu_params pp;

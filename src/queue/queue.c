@@ -328,8 +328,8 @@ static void on_ended(struct nofi_sock *s, int res)
 				 q->stream->name, res < 0 ? strerror(-res) : "end of stream");
 	else if (res == 0)
 		nofi_conn_die_of(q, -ECONNRESET, is_new ?
-				 "the target closed the connection without answering ICReq; is it an "
-				 "NVMe/TCP port, and does it accept this host?" :
+				 "the target closed the connection without answering ICReq; is it "
+				 "an NVMe/TCP port, and does it accept this host?" :
 				 "the target closed the connection: it was stopped, or gave this "
 				 "host up; its log should say why");
 	else
