@@ -51,7 +51,7 @@ struct nofi_sock {
 	bool is_send_busy;		/* a send is under way: msg belongs to the engine */
 	bool is_poll_out;		/* epoll: EPOLLOUT is registered */
 	bool is_dry;			/* io_uring: the last receive took all there was */
-	bool is_starved;		/* io_uring: waits for a staging buffer */
+	bool is_recv_wanted;		/* io_uring: among those whose receive is to be armed */
 	/*
 	 * The owner's, for its next send: nothing waits for its end, so ops->sent() may come
 	 * as late as with the next event, whatever that is.
@@ -65,7 +65,7 @@ struct nofi_sock {
 	size_t send_left;		/* its bytes not sent yet */
 	struct nofi_tailbuf *tail;	/* io_uring: of the direct receive in the ring */
 	struct iovec *recv_iov;		/* inside received(): the direct places */
-	struct nofi_sock *next_starved;
+	struct nofi_sock *next_recv;
 	struct nofi_sock *next_quiet;
 	unsigned quiet_at;		/* io_uring: position behind it in the submissions */
 	void *stream;			/* state of the stream between, if it has one */

@@ -177,8 +177,6 @@ static void dispatch_ready(struct nof_loop *loop)
 		nofi_uring_dispatch(loop, user_data, res, flags);
 	}
 	nofi_stash_dispatch(loop);
-	if (u->starved)
-		nofi_uring_feed(loop);
 }
 
 /* A dedicated ring belongs to the thread that drives it first. */
@@ -200,7 +198,10 @@ static int enable(struct nofi_uring *u)
 static int submit_all(struct nof_loop *loop)
 {
 	struct nofi_uring *u = nofi_uring_of(loop);
-	int r = io_uring_submit(&u->ring);
+	int r;
+
+	nofi_uring_arm_all(u);
+	r = io_uring_submit(&u->ring);
 
 	u->is_urgent = io_uring_sq_ready(&u->ring);
 	nofi_uring_judge(loop);
@@ -211,7 +212,7 @@ static int uring_submit(struct nof_loop *loop)
 {
 	struct nofi_uring *u = nofi_uring_of(loop);
 
-	if (u->is_disabled || !io_uring_sq_ready(&u->ring))
+	if (u->is_disabled || (!io_uring_sq_ready(&u->ring) && !u->recv))
 		return 0;
 	/* Receives and timers: nothing comes of them before somebody waits. */
 	if ((loop->flags & NOF_LOOP_DEDICATED) && !u->is_urgent)
@@ -255,7 +256,7 @@ static bool uring_peek(struct nof_loop *loop, bool will_wait)
 
 	if (u->is_disabled || !u->is_wake_armed || u->stash_len)
 		return true;
-	if (io_uring_sq_ready(&u->ring) && (!will_wait || submit_all(loop) < 0))
+	if ((io_uring_sq_ready(&u->ring) || u->recv) && (!will_wait || submit_all(loop) < 0))
 		return true;
 	return io_uring_cq_ready(&u->ring) || needs_enter(u);
 }
@@ -270,6 +271,7 @@ static int uring_wait(struct nof_loop *loop, int64_t timeout_ns)
 		return r;
 	if (!u->is_wake_armed)
 		arm_wake(loop);
+	nofi_uring_arm_all(u);
 	if (u->stash_len)
 		timeout_ns = 0;
 	if (timeout_ns < 0) {
@@ -370,6 +372,7 @@ static int uring_open(struct nof_loop *loop, struct nofi_err *err)
 	}
 	loop->eng_data = u;
 	u->quiet_tail = &u->quiet;
+	u->recv_tail = &u->recv;
 	r = nofi_stash_open(u, CQ_ENTRIES);
 	if (r == 0)
 		r = nofi_staging_open(u);

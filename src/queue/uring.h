@@ -54,7 +54,7 @@ struct nofi_uring {
 	struct io_uring_buf_ring *bufs;	/* mmap'ed, NOFI_BUFS_MAX entries */
 	uint8_t *staging[NOFI_BUFS_MAX];	/* NULL = not allocated yet */
 	unsigned staging_count;
-	struct nofi_sock *starved;	/* sockets whose receive found no buffer */
+	struct nofi_sock *recv, **recv_tail;	/* sockets whose receive is to be armed */
 	struct nofi_tailbuf *tails;	/* free ones */
 	struct iovec places[NOFI_PLACES_MAX];	/* scratch: what place() fills in */
 	struct nofi_sock *quiet, **quiet_tail;	/* quiet sends not judged yet, oldest first */
@@ -95,8 +95,10 @@ void nofi_uring_send(struct nof_loop *loop, struct nofi_sock *s, struct msghdr *
 void nofi_uring_on_connected(struct nof_loop *loop, struct nofi_sock *s, int res);
 void nofi_uring_on_recv(struct nof_loop *loop, struct nofi_sock *s, int res, uint32_t flags);
 void nofi_uring_on_sent(struct nof_loop *loop, struct nofi_sock *s, int res);
-/* Receives that found no buffer try again. */
-void nofi_uring_feed(struct nof_loop *loop);
+/* Before every submission: arms the receives that are wanted. */
+void nofi_uring_arm_all(struct nofi_uring *u);
+/* Takes s from the list of those, if it is there. */
+void nofi_uring_unwant(struct nofi_uring *u, struct nofi_sock *s);
 
 /*
  * Ends the quiet sends that the kernel has taken: see there. After every submission and

@@ -120,15 +120,7 @@ void nofi_uring_remove(struct nof_loop *loop, struct nofi_sock *s)
 	s->is_receiving = false;
 	s->is_connecting = false;
 	s->is_send_busy = false;
-	if (s->is_starved) {
-		struct nofi_sock **p;
-
-		for (p = &u->starved; *p && *p != s; p = &(*p)->next_starved)
-			;
-		if (*p)
-			*p = s->next_starved;
-		s->is_starved = false;
-	}
+	nofi_uring_unwant(u, s);
 	unstash(u, s);
 	if (s->inflight) {
 		static const enum nofi_tag tags[] = { NOFI_TAG_RECV, NOFI_TAG_SEND,

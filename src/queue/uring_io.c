@@ -50,21 +50,15 @@ static void prep_staged(struct nofi_uring *u, struct io_uring_sqe *sqe, struct n
 	sqe->buf_group = NOFI_BUF_GROUP;
 }
 
-static void arm_recv(struct nof_loop *loop, struct nofi_sock *s)
+/* False: the ring is full. */
+static bool arm_recv(struct nofi_uring *u, struct nofi_sock *s)
 {
-	struct nofi_uring *u = nofi_uring_of(loop);
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = nofi_uring_sqe(u);
 	unsigned n;
 
-	if (!s->is_receiving || s->is_recv_armed || s->is_starved)
-		return;
+	if (!sqe)
+		return false;
 	n = s->ops->place(s, u->places, NOFI_PLACES_MAX);
-	sqe = nofi_uring_sqe(u);
-	if (!sqe) {
-		s->is_receiving = false;
-		s->ops->ended(s, -EIO);
-		return;
-	}
 	/* Payload may be staged, too: that costs a copy, and needs no memory. */
 	if (!n || !prep_direct(u, sqe, s, n))
 		prep_staged(u, sqe, s);
@@ -74,17 +68,46 @@ static void arm_recv(struct nof_loop *loop, struct nofi_sock *s)
 	nofi_uring_tag(sqe, s, NOFI_TAG_RECV);
 	s->is_recv_armed = true;
 	s->inflight++;
+	return true;
 }
 
-static void on_starved(struct nofi_uring *u, struct nofi_sock *s)
+/*
+ * Receives are armed at the last moment before a submission, behind the sends of the same turn:
+ * what the target has to do comes first.
+ */
+static void want_recv(struct nofi_uring *u, struct nofi_sock *s)
 {
-	/* Everyone's buffers are in use in this very batch: they come back when it is
-	   dispatched. More connections are ready than buffers: grow. */
-	if (nofi_staging_grow(u))
+	if (s->is_recv_armed || s->is_recv_wanted)
 		return;
-	s->is_starved = true;
-	s->next_starved = u->starved;
-	u->starved = s;
+	s->is_recv_wanted = true;
+	s->next_recv = NULL;
+	*u->recv_tail = s;
+	u->recv_tail = &s->next_recv;
+}
+
+void nofi_uring_arm_all(struct nofi_uring *u)
+{
+	struct nofi_sock *s;
+
+	while ((s = u->recv)) {
+		if (s->is_receiving && !arm_recv(u, s))
+			return;		/* the next submission tries again */
+		nofi_uring_unwant(u, s);
+	}
+}
+
+void nofi_uring_unwant(struct nofi_uring *u, struct nofi_sock *s)
+{
+	struct nofi_sock **p = &u->recv;
+
+	if (!s->is_recv_wanted)
+		return;
+	s->is_recv_wanted = false;
+	while (*p != s)
+		p = &(*p)->next_recv;
+	*p = s->next_recv;
+	if (u->recv_tail == &s->next_recv)
+		u->recv_tail = p;
 }
 
 void nofi_uring_on_recv(struct nof_loop *loop, struct nofi_sock *s, int res, uint32_t flags)
@@ -104,7 +127,9 @@ void nofi_uring_on_recv(struct nof_loop *loop, struct nofi_sock *s, int res, uin
 	} else if (res > 0 && has_buf && bid < u->staging_count) {
 		s->ops->received(s, 0, u->staging[bid], (size_t)res, s->is_dry);
 	} else if (res == -ENOBUFS) {
-		on_starved(u, s);
+		/* More connections are ready than buffers, whose data waits in this very batch:
+		   they are back when the next receive is armed, and then there is one more. */
+		(void)nofi_staging_grow(u);
 	} else if (res != -ECANCELED && res != -EINTR && res != -EAGAIN) {
 		/* A cancelled receive is not the peer's doing: its thread ended. Receive again. */
 		s->is_receiving = false;
@@ -113,28 +138,14 @@ void nofi_uring_on_recv(struct nof_loop *loop, struct nofi_sock *s, int res, uin
 out:
 	if (has_buf && bid < u->staging_count)
 		nofi_staging_give(u, bid);
-	if (s->fd >= 0)
-		arm_recv(loop, s);
-}
-
-void nofi_uring_feed(struct nof_loop *loop)
-{
-	struct nofi_uring *u = nofi_uring_of(loop);
-	struct nofi_sock *s, *next;
-
-	s = u->starved;
-	u->starved = NULL;
-	for (; s; s = next) {
-		next = s->next_starved;
-		s->is_starved = false;
-		arm_recv(loop, s);
-	}
+	if (s->fd >= 0 && s->is_receiving)
+		want_recv(u, s);
 }
 
 void nofi_uring_recv_start(struct nof_loop *loop, struct nofi_sock *s)
 {
 	s->is_receiving = true;
-	arm_recv(loop, s);
+	want_recv(nofi_uring_of(loop), s);
 }
 
 /* ---- send ---- */
