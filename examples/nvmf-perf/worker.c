@@ -16,8 +16,8 @@
 #define LONGEST_WAIT  NSEC_PER_SEC	  /* ns: bounds what a missed wake-up can cost */
 #define DRAIN_EXTRA   (10 * NSEC_PER_SEC) /* beyond all that, before giving up */
 #define PATIENCE      (3 * NSEC_PER_SEC)  /* after a signal: for what waits for a path */
-#define MANY	      32u			  /* queues of a thread that are not gone through … */
-#define SWEEP	      (10 * 1000000u)		  /* … every turn: ns between two times */
+#define MANY	      32u		  /* queues of a thread that are not gone through … */
+#define SWEEP	      (10 * 1000000u)	  /* … every turn: ns between two times */
 #define CLOCK_BATCH   8u		  /* completions per reading at large depth */
 #define CLOCK_EXACT   16u		  /* up to this depth each gets its own */
 

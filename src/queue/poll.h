@@ -39,7 +39,7 @@ struct nofi_poll {
 
 void nofi_poll_init(struct nofi_poll *p, enum nof_poll_mode mode, uint32_t max_us);
 
-/* A wait begins: for how long it may look. 0: not at all; NOFI_POLL_NO_LIMIT: as long as it lasts. */
+/* A wait begins: how long it may look. 0: not at all; NOFI_POLL_NO_LIMIT: as long as it lasts. */
 uint64_t nofi_poll_begin(struct nofi_poll *p, bool has_inflight);
 
 /* It ended, with an answer or long after one was due: what begin returned, and how long it took. */
