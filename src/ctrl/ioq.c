@@ -161,6 +161,21 @@ static void kill_arrived(struct nofi_msg *m)
 	nofi_ioq_put(ioq);
 }
 
+/*
+ * Its end was decided on the controller's loop, and the target may close the connection before
+ * the message is here: what the user is told does not depend on which comes first.
+ */
+static const struct nofi_err *ioq_reason(void *arg)
+{
+	struct nofi_ioq *ioq = arg;
+	bool is_posted;
+
+	pthread_mutex_lock(&ioq->ctrl->lock);
+	is_posted = ioq->is_kill_posted;
+	pthread_mutex_unlock(&ioq->ctrl->lock);
+	return is_posted ? &ioq->kill_err : NULL;
+}
+
 bool nofi_ioq_is_any_leaving(struct nof_ctrl *ctrl)
 {
 	const struct nofi_ioq *ioq;
@@ -364,6 +379,7 @@ static int start(struct nofi_ioq *ioq, struct nofi_err *err)
 	int r;
 
 	while ((r = next_place(ioq, &o, err)) == 0) {
+		o.reason = ioq_reason;
 		if (nofi_queue_new(ioq->loop, &o, ioq_event, ioq, &q, err) < 0)
 			continue;
 		if (nofi_queue_start(q, err) == 0) {

@@ -19,12 +19,15 @@ enum { NOTES_MAX = 20 };		/* log lines of one connection that its target causes 
 
 void nofi_conn_die(struct nofi_queue *q, const struct nofi_err *why, bool is_silent)
 {
+	const struct nofi_err *better = NULL;
 	bool was;
 
 	if (q->state == QUEUE_DEAD)
 		return;
 	q->state = QUEUE_DEAD;
-	q->err = *why;
+	if (q->opts.reason && !q->is_freed)
+		better = q->opts.reason(q->arg);
+	q->err = better ? *better : *why;
 	nofi_rival_free(q->rival);
 	q->rival = NULL;
 	if (q->sock.fd >= 0) {

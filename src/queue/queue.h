@@ -25,6 +25,12 @@ struct nofi_queue;
 struct nofi_stream_ops;
 struct nofi_tap;
 
+/*
+ * Asked, with the arg of the event function, when a queue ends: a better reason than what was
+ * seen on its connection, or NULL. It outlives the queue.
+ */
+typedef const struct nofi_err *nofi_queue_reason_fn(void *arg);
+
 struct nofi_queue_opts {
 	uint16_t qid;
 	uint32_t entries;		/* SQSIZE+1; entries−1 commands can be in flight */
@@ -37,6 +43,7 @@ struct nofi_queue_opts {
 	uint64_t connect_timeout_ns;	/* TCP connect + the stream's handshake + ICResp */
 	uint64_t command_timeout_ns;	/* default of each command */
 	struct nofi_tap *tap;		/* NULL, or where plaintext PDUs are recorded */
+	nofi_queue_reason_fn *reason;	/* NULL: none is better */
 	const struct nofi_stream_ops *stream;	/* NULL: plain */
 	void *stream_arg;		/* for its start() */
 };

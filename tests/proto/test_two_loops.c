@@ -251,6 +251,46 @@ static void t_disconnect(struct rig *r)
 	end(r, p);
 }
 
+/* One turn of the controller's loop and one of another, both on this thread. */
+#define UNTIL_BOTH(r, other, cond) do {                                                 \
+	uint64_t until_ = rig_now_ms() + RIG_DEADLINE_MS;                               \
+	while (!(cond)) {                                                               \
+		assert_true(rig_now_ms() < until_);                                     \
+		assert_true(nof_loop_process((r)->loop) >= 0);                          \
+		assert_true(nof_loop_wait(other, 10) >= 0);                             \
+	}                                                                               \
+} while (0)
+
+/*
+ * The same, when the target has closed the connection before the other loop comes to hear of
+ * it: the reason is what the user did, not what the target made of that.
+ */
+static void t_disconnect_late(struct rig *r)
+{
+	struct side b = { .r = r };
+	struct rig_op *op;
+	char buf[512];
+
+	rig_target(r, NULL, "on=read do=drop");
+	assert_int_equal(rig_connect(r, "nr_io_queues=2"), 0);
+	assert_int_equal(rig_open_ns(r, NULL), 0);
+	b.loop = rig_new_loop(r, 0);
+	assert_int_equal(nof_chan_open(r->ns, b.loop, &b.chan, on_open, &b), 0);
+	UNTIL_BOTH(r, b.loop, b.is_open_done);
+	assert_int_equal(b.open_error, 0);
+	op = rig_op(r);
+	rig_accept(op, nof_read(b.chan, buf, sizeof(buf), 0, 0, rig_done, op));
+	UNTIL_BOTH(r, b.loop, rig_stat(r, "faults_fired") == 1);
+	assert_int_equal(rig_disconnect(r), 0);
+	rig_all_closed(r);
+	UNTIL_BOTH(r, b.loop, op->count);
+	assert_int_equal(op->error, -ECANCELED);
+	assert_non_null(strstr(op->detail, "nof_ctrl_disconnect()"));
+	nof_chan_close(b.chan);
+	nof_loop_free(b.loop);
+	rig_close(r);
+}
+
 /* Every queue is in use on this loop: the other one gets none. */
 static void t_no_queue_left(struct rig *r)
 {
@@ -298,6 +338,7 @@ static const struct rig_test tests[] = {
 	{ "io_dropped", t_lost_in_both, "io" },
 	{ "other_queue_lost", t_other_queue_lost },
 	{ "disconnect", t_disconnect },
+	{ "disconnect_late", t_disconnect_late },
 	{ "no_queue_left", t_no_queue_left },
 	{ "stop_from_thread", t_stop_from_thread },
 };
