@@ -26,12 +26,14 @@ def start_target(build):
 
 
 def measure(build, port, opts):
-    """CPU µs per I/O, as nvmf-perf counts it."""
+    """CPU µs per I/O as nvmf-perf counts it, and how much of it outside of the kernel."""
     out = subprocess.run([f"{build}/examples/nvmf-perf", "--bs=4k", "--json",
                           f"--runtime={opts.runtime}", "--ramp-time=0.1", *opts.perf,
                           f"nvme+tcp://127.0.0.1:{port}/{NQN}?{opts.query}"],
                          check=True, capture_output=True, text=True).stdout
-    return json.loads(out)["cpu"]["us_per_io"]
+    cpu = json.loads(out)["cpu"]
+    all_s = cpu["user_s"] + cpu["sys_s"]
+    return cpu["us_per_io"], cpu["us_per_io"] * cpu["user_s"] / all_s if all_s else 0
 
 
 def main():
@@ -57,9 +59,10 @@ def main():
     finally:
         target.terminate()
         target.wait()
-    ratios = [b / a for a, b in zip(us["a"], us["b"])]
+    ratios = [b[0] / a[0] for a, b in zip(us["a"], us["b"])]
     for which in "ab":
-        print(f"{which}  {statistics.median(us[which]):.3f} µs of CPU per I/O"
+        total, user = (statistics.median(v) for v in zip(*us[which]))
+        print(f"{which}  {total:.3f} µs of CPU per I/O, {user:.3f} of it outside of the kernel"
               f"  {getattr(opts, which)}")
     q = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     print(f"b/a  {q[1]:.3f} ({q[0]:.3f} to {q[2]:.3f})")
