@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "err.h"
 #include "nof.h"
@@ -62,6 +63,21 @@ int nofi_err_set(struct nofi_err *err, int code, const char *fmt, ...)
 	nofi_err_vset(err, code, fmt, ap);
 	va_end(ap);
 	return code;
+}
+
+int nofi_err_files(struct nofi_err *err, int code, const char *call)
+{
+	struct rlimit rl = { 0, 0 };
+
+	if (code != -EMFILE)
+		return nofi_err_set(err, code, "%s: too many open files in the system: see sysctl "
+				    "fs.file-max", call);
+	getrlimit(RLIMIT_NOFILE, &rl);
+	return nofi_err_set(err, code, "%s: too many open files in this process: its limit "
+			    "(RLIMIT_NOFILE) is %llu, and each queue takes one; raise it up to %llu "
+			    "with `ulimit -n`, beyond that as root (LimitNOFILE= of a systemd "
+			    "unit), or use fewer queues", call,
+			    (unsigned long long)rl.rlim_cur, (unsigned long long)rl.rlim_max);
 }
 
 int nofi_fail(int code, const char *fmt, ...)

@@ -18,6 +18,9 @@ __attribute__((format(printf, 3, 4)))
 int nofi_err_set(struct nofi_err *err, int code, const char *fmt, ...);
 int nofi_err_vset(struct nofi_err *err, int code, const char *fmt, va_list ap);
 
+/* EMFILE of a call, ENFILE otherwise: which limit was reached, and what raises it. */
+int nofi_err_files(struct nofi_err *err, int code, const char *call);
+
 /* Public calls end with these: they set the thread's nof_strerror_detail(). */
 __attribute__((format(printf, 2, 3)))
 int nofi_fail(int code, const char *fmt, ...);

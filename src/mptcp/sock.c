@@ -77,11 +77,8 @@ static int socket_error(int family, int code, struct nofi_err *err)
 {
 	switch (-code) {
 	case EMFILE:
-		return nofi_err_set(err, code, "socket: too many open files in this process: "
-				    "raise `ulimit -n` or use fewer queues");
 	case ENFILE:
-		return nofi_err_set(err, code, "socket: too many open files in the system: "
-				    "see sysctl fs.file-max");
+		return nofi_err_files(err, code, "socket");
 	case EAFNOSUPPORT:
 		return nofi_err_set(err, code, "socket: this system has no %s: use an address of "
 				    "the other kind", family == AF_INET6 ? "IPv6" : "IPv4");

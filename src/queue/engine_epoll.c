@@ -384,7 +384,8 @@ static int poller_open(struct nof_loop *loop, struct nofi_err *err)
 		return 0;
 	errno = -r;
 fail:
-	r = nofi_err_set(err, -errno, "epoll: %m; is the limit of open files reached?");
+	r = errno == EMFILE || errno == ENFILE ? nofi_err_files(err, -errno, "epoll") :
+	    nofi_err_set(err, -errno, "epoll: %m");
 	poller_close(loop);
 	return r;
 }

@@ -565,7 +565,7 @@ static int open_engine(struct nof_loop *loop, enum nof_engine engine)
 		r = loop->eng->open(loop, &err);
 		if (r == 0)
 			return 0;
-		if (engine == NOF_ENGINE_IO_URING || r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		if (engine == NOF_ENGINE_IO_URING || r == -EMFILE || r == -ENFILE)
 			return nofi_fail(r, "nof_loop_new: %s", err.text);
 		snprintf(loop->engine_reason, sizeof(loop->engine_reason), "%s", err.text);
 	}
@@ -606,7 +606,10 @@ int nof_loop_new(const struct nof_loop_opts *opts, struct nof_loop **out)
 	loop->dirty_tail = &loop->dirty_head;
 	loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (loop->wake_fd < 0) {
-		r = nofi_fail(-errno, "nof_loop_new: eventfd: %m; too many open files?");
+		struct nofi_err err;
+
+		nofi_err_files(&err, -errno, "nof_loop_new: eventfd");
+		r = nofi_fail_err(&err);
 		goto fail;
 	}
 	r = open_engine(loop, o.engine);

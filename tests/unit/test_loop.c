@@ -368,6 +368,52 @@ BOTH(a_dedicated_loop_has_no_fd)
 BOTH(bad_arguments_are_refused_with_a_sentence)
 BOTH_FLAGS(what_is_unwatched_is_never_called)
 
+/* More than the completion queue holds at once: the kernel keeps the rest until it is asked. */
+static void completions_beyond_the_ring_are_not_lost(enum nof_engine engine, uint32_t flags)
+{
+	enum { MANY = 6000 };
+	struct nof_loop *loop = new_loop(engine, flags);
+	unsigned *counts = calloc(MANY, sizeof(*counts));
+	struct watched **v = calloc(MANY, sizeof(struct watched *));
+	unsigned fired = 0;
+	int fds[2];
+
+	assert_true(counts && v);
+	assert_int_equal(pipe(fds), 0);
+	/* A dedicated ring takes no more than its SQ holds before its thread is known. */
+	assert_true(nof_loop_wait(loop, 0) >= 0);
+	for (unsigned i = 0; i < MANY; i++)
+		v[i] = watch(loop, fds[0], &counts[i]);
+	wait_some(loop);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	for (int turns = 0; turns < 10000 && fired < MANY; turns++) {
+		assert_true(nof_loop_wait(loop, 1000) >= 0);
+		fired = 0;
+		for (unsigned i = 0; i < MANY; i++)
+			fired += counts[i];
+	}
+	wait_some(loop);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(counts[i], 1);
+		free(v[i]);
+	}
+	free(v);
+	free(counts);
+	nof_loop_free(loop);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void completions_beyond_the_ring_are_not_lost_uring(void **state)
+{
+	completions_beyond_the_ring_are_not_lost(NOF_ENGINE_IO_URING, 0);
+}
+
+static void completions_beyond_the_ring_are_not_lost_dedicated(void **state)
+{
+	completions_beyond_the_ring_are_not_lost(NOF_ENGINE_IO_URING, NOF_LOOP_DEDICATED);
+}
+
 #define T(name) cmocka_unit_test(name##_uring), cmocka_unit_test(name##_epoll)
 
 int main(void)
@@ -386,6 +432,8 @@ int main(void)
 		T(a_dedicated_loop_has_no_fd),
 		T(bad_arguments_are_refused_with_a_sentence),
 		T(what_is_unwatched_is_never_called),
+		cmocka_unit_test(completions_beyond_the_ring_are_not_lost_uring),
+		cmocka_unit_test(completions_beyond_the_ring_are_not_lost_dedicated),
 		cmocka_unit_test(what_is_unwatched_is_never_called_uring_dedicated),
 	};
 
