@@ -18,7 +18,18 @@
 #include "queue/sizes.h"
 #include "queue/spin.h"
 
-enum { NOFI_PLACES_MAX = 64 };		/* iovecs of one direct receive */
+enum {
+	NOFI_PLACES_MAX = 64,		/* iovecs of one direct receive */
+	/*
+	 * Fairness, in bytes received. A share is what one connection takes in before the others
+	 * have their turn. When several wait to send, no more than two shares keep them waiting;
+	 * and timers, messages and wake-ups wait for no more than a turn, however many
+	 * connections have something.
+	 */
+	NOFI_SHARE = 256 * 1024,
+	NOFI_SHARED_TURN = 2 * NOFI_SHARE,
+	NOFI_TURN = 16 * NOFI_SHARE,
+};
 
 struct nofi_sock;
 
@@ -86,6 +97,21 @@ static inline void nofi_msg_advance(struct msghdr *msg, size_t n)
 	}
 }
 
+/* Cuts places down to a share. Returns how many are left, and their bytes in *len. */
+static inline unsigned nofi_places_cut(struct iovec *iov, unsigned n, size_t *len)
+{
+	size_t room = NOFI_SHARE;
+	unsigned used = 0;
+
+	while (used < n && room) {
+		if (iov[used].iov_len > room)
+			iov[used].iov_len = room;
+		room -= iov[used++].iov_len;
+	}
+	*len = NOFI_SHARE - room;
+	return used;
+}
+
 struct nofi_engine_ops {
 	const char *name;
 	int (*open)(struct nof_loop *loop, struct nofi_err *err);
@@ -112,7 +138,11 @@ struct nofi_engine_ops {
 	 * fd readable for nothing; false when there was none. NULL: not needed.
 	 */
 	bool (*reap)(struct nof_loop *loop);
-	/* Waits up to timeout_ns (−1: for ever, 0: not at all) and dispatches events. */
+	/*
+	 * Waits up to timeout_ns (−1: for ever, 0: not at all) and dispatches events: of a
+	 * connection at most a share, and none any more after a turn's worth in loop->taken.
+	 * What is left is noticed by the next wait, and by the fd.
+	 */
 	int (*wait)(struct nof_loop *loop, int64_t timeout_ns);
 	/*
 	 * Would wait(0) dispatch anything? will_wait: it is called at once if so; what was queued
@@ -147,6 +177,7 @@ struct nof_loop {
 	bool has_more;			/* a receive filled its buffers: there is more to take */
 	bool wants_flush;		/* half a queue waits to be sent: now */
 	bool is_kicked;			/* the fd was made readable for unsent submissions */
+	size_t taken;			/* bytes received in the running turn */
 
 	struct nofi_timer **heap;	/* binary heap by deadline */
 	uint32_t heap_len, heap_cap;

@@ -17,8 +17,6 @@
 
 enum {
 	EVENTS_MAX = 64,
-	/* Receives of one connection before others get their turn. */
-	RECV_BUDGET = 4,
 };
 
 /* What an event belongs to: the low bits of the pointer. */
@@ -31,8 +29,9 @@ struct poller {
 	uint8_t *staging;		/* NOFI_STAGING_LEN */
 	struct iovec iov[NOFI_PLACES_MAX + 1];	/* of the receive under way */
 	struct epoll_event events[EVENTS_MAX];
-	int event_count, event_pos;	/* being dispatched, or found by peek: remove() blanks
+	int event_count;		/* being dispatched, or found by peek: remove() blanks
 					   its own */
+	int first;			/* of the events: where dispatching begins next time */
 	bool is_coarse;			/* there is no epoll_pwait2() */
 };
 
@@ -59,7 +58,7 @@ static int poller_add(struct nof_loop *loop, struct nofi_sock *s)
 
 static void forget_events(struct poller *p, const void *obj, enum tag tag)
 {
-	for (int i = p->event_pos; i < p->event_count; i++)
+	for (int i = 0; i < p->event_count; i++)
 		if (p->events[i].data.u64 == ((uint64_t)(uintptr_t)obj | tag))
 			p->events[i].events = 0;
 }
@@ -125,18 +124,20 @@ static void do_recv(struct nof_loop *loop, struct nofi_sock *s)
 	struct poller *p = poller_of(loop);
 
 	s->recv_iov = p->iov;
-	for (int i = 0; i < RECV_BUDGET && s->fd >= 0 && s->is_receiving; i++) {
+	for (size_t taken = 0, got; taken < NOFI_SHARE && s->fd >= 0 && s->is_receiving;
+	     taken += got) {
 		struct msghdr msg = { .msg_iov = p->iov };
-		size_t direct = 0, limit, got, room;
+		size_t direct, limit, room;
 		unsigned n = s->ops->place(s, p->iov, NOFI_PLACES_MAX);
 		ssize_t r;
 
-		for (unsigned k = 0; k < n; k++)
-			direct += p->iov[k].iov_len;
-		limit = n ? NOFI_TAIL_LEN : NOFI_STAGING_LEN;
+		got = 0;
+		n = nofi_places_cut(p->iov, n, &direct);
+		/* Behind places that were cut down there is only more payload. */
+		limit = !n ? NOFI_STAGING_LEN : direct < NOFI_SHARE ? NOFI_TAIL_LEN : 0;
 		p->iov[n].iov_base = p->staging;
 		p->iov[n].iov_len = limit;
-		msg.msg_iovlen = n + 1;
+		msg.msg_iovlen = n + (limit > 0);
 		r = n ? recvmsg(s->fd, &msg, MSG_DONTWAIT) :
 			recv(s->fd, p->staging, limit, MSG_DONTWAIT);
 		if (r < 0 && errno == EINTR)
@@ -298,6 +299,33 @@ static int wait_events(struct poller *p, int64_t timeout_ns)
 	return wait_ms(p, timeout_ns);
 }
 
+/*
+ * Connections that a full turn leaves out are still ready, and reported again, in the same order
+ * perhaps: then they come first. All else is dispatched now: a one-shot is reported once.
+ */
+static void dispatch_all(struct nof_loop *loop)
+{
+	struct poller *p = poller_of(loop);
+	int n = p->event_count, at = p->first < n ? p->first : 0;
+	bool is_full = false;
+
+	p->first = 0;
+	for (int left = n; left; left--, at = at + 1 < n ? at + 1 : 0) {
+		struct epoll_event ev = p->events[at];
+
+		if (!ev.events)
+			continue;
+		if (loop->taken >= NOFI_TURN && (ev.data.u64 & TAG_MASK) == TAG_SOCK) {
+			if (!is_full)
+				p->first = at;
+			is_full = true;
+			continue;
+		}
+		dispatch(loop, ev.data.u64, ev.events);
+	}
+	p->event_count = 0;
+}
+
 static int poller_wait(struct nof_loop *loop, int64_t timeout_ns)
 {
 	struct poller *p = poller_of(loop);
@@ -309,13 +337,7 @@ static int poller_wait(struct nof_loop *loop, int64_t timeout_ns)
 			return errno == EINTR ? 0 : -errno;
 		p->event_count = n;
 	}
-	for (p->event_pos = 0; p->event_pos < p->event_count;) {
-		struct epoll_event ev = p->events[p->event_pos++];
-
-		if (ev.events)
-			dispatch(loop, ev.data.u64, ev.events);
-	}
-	p->event_count = p->event_pos = 0;
+	dispatch_all(loop);
 	return 0;
 }
 

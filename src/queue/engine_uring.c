@@ -167,7 +167,7 @@ static void dispatch_ready(struct nof_loop *loop)
 	unsigned n = io_uring_cq_ready(&u->ring);
 
 	nofi_stash_dispatch(loop);
-	while (n-- && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+	while (n-- && loop->taken < NOFI_TURN && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
 		uint64_t user_data = cqe->user_data;
 		int32_t res = cqe->res;
 		uint32_t flags = cqe->flags;

@@ -16,7 +16,10 @@
 #include "queue/linger.h"
 #include "queue/tx.h"
 
-enum { HOLD_MAX = 16 };	/* more receives in one turn before what is queued goes out */
+enum {
+	HOLD_MAX = 16,		/* more receives in one turn before what is queued goes out */
+	FLUSH_ROUNDS = 4,	/* batches of one connection before receiving has its turn */
+};
 
 /* Further away than any machine is on, and still a valid time for the kernel. */
 #define TIMER_NEVER (1ull << 62)
@@ -154,7 +157,9 @@ static void run_timers(struct nof_loop *loop)
 	if (!loop->heap_len)
 		return;
 	now = nofi_loop_now(loop);
-	while (loop->heap_len && loop->heap[0]->deadline <= now) {
+	/* Who arms himself again for a time that has passed waits for the next turn. */
+	for (uint32_t n = loop->heap_len; n && loop->heap_len && loop->heap[0]->deadline <= now;
+	     n--) {
 		struct nofi_timer *t = loop->heap[0];
 
 		nofi_timer_disarm(loop, t);
@@ -326,14 +331,18 @@ static void flush_dirty(struct nof_loop *loop)
 		next = d->next;
 		d->flush(d);
 	}
-	loop->is_kicked = false;
 }
 
-/* What a send that ends at once brings about goes out, too, within limits. */
+/*
+ * One batch of each connection in a round, and then those again that have more: small commands
+ * of one do not wait for all the data of another. A few rounds, then receiving has its turn.
+ */
 static void flush_all(struct nof_loop *loop)
 {
-	for (int i = 0; i < 4 && (!i || loop->dirty_head); i++)
+	loop->is_kicked = true;		/* what is marked meanwhile needs no wake-up */
+	for (int i = 0; i < FLUSH_ROUNDS && (!i || loop->dirty_head); i++)
 		flush_dirty(loop);
+	loop->is_kicked = false;
 }
 
 /* ---- turns ---- */
@@ -366,6 +375,19 @@ static int settle(struct nof_loop *loop)
 	return r;
 }
 
+/*
+ * May what waits to be sent wait for more to be received? A connection by itself delays only
+ * itself, and its commands are cheaper to send together; others are not to wait for it.
+ */
+static bool may_hold(const struct nof_loop *loop)
+{
+	bool is_shared = loop->dirty_head && loop->dirty_head->next;
+
+	return loop->has_more && !loop->wants_flush &&
+	       loop->taken < (is_shared ? NOFI_SHARED_TURN : NOFI_TURN) &&
+	       !atomic_load_explicit(&loop->msgs, memory_order_relaxed);
+}
+
 static int wait_for_events(struct nof_loop *loop, int64_t timeout_ns)
 {
 	if (timeout_ns) {
@@ -383,6 +405,7 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 	loop->t.is_processing = true;
 	loop->is_woken = false;
 	loop->t.done_count = 0;
+	loop->taken = 0;
 
 	flush_all(loop);
 	if (loop->defer_head || loop->dirty_head ||
@@ -397,7 +420,7 @@ static int turn(struct nof_loop *loop, int64_t timeout_ns, bool is_last)
 	 * is sent, unless half a queue waits: one send then carries the commands that many
 	 * receives brought about. It is the sends that are expensive.
 	 */
-	for (int i = 0; i < HOLD_MAX && loop->has_more && !loop->wants_flush && r >= 0; i++) {
+	for (int i = 0; i < HOLD_MAX && may_hold(loop) && r >= 0; i++) {
 		loop->has_more = false;
 		r = loop->eng->wait(loop, 0);
 	}
@@ -515,10 +538,12 @@ int nof_loop_flush(struct nof_loop *loop)
 	if (loop->t.is_processing)
 		return 0;	/* the end of this turn does it */
 	/* A send that fails at once must not complete commands in here: see queue_flush(). */
-	flush_dirty(loop);
+	flush_all(loop);
 	update_timer(loop);
 	r = loop->eng->submit(loop);
 	loop->t.is_now_valid = false;
+	if (loop->dirty_head && !(loop->flags & NOF_LOOP_DEDICATED))
+		nof_loop_wake(loop);
 	return r < 0 ? engine_failed(loop, "nof_loop_flush", r) : 0;
 }
 

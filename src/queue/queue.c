@@ -219,29 +219,28 @@ void nofi_conn_tap(struct nofi_queue *q, const struct nofi_batch *b)
 		nofi_tap_bytes(q->tap, false, b->iov[i].iov_base, b->iov[i].iov_len);
 }
 
+/* One batch. An engine that sends at once calls sent() from inside: it marks q again for more. */
 static void flush(struct nofi_dirty *d)
 {
 	struct nofi_queue *q = nofi_conn_of(d, dirty);
+	struct nofi_batch *b;
 
-	/* An engine that sends at once calls sent() from inside: then there may be more. */
-	while (q->state == QUEUE_READY && !q->batch && !q->pending.code &&
-	       nofi_machine_has_tx(&q->m)) {
-		struct nofi_batch *b = nofi_batch_take(q->loop);
-
-		if (!b) {
-			nofi_loop_mark_dirty(q->loop, &q->dirty);
-			return;
-		}
-		if (!nofi_machine_tx_build(&q->m, b)) {
-			nofi_batch_put(q->loop, b);
-			return;
-		}
-		if (q->tap)
-			nofi_conn_tap(q, b);
-		q->batch = b;
-		q->sock.may_tarry = !q->sock.stream && !nofi_machine_has_tx(&q->m);
-		q->stream->send(q->loop, &q->sock, &b->msg, b->len);
+	if (q->state != QUEUE_READY || q->batch || q->pending.code || !nofi_machine_has_tx(&q->m))
+		return;
+	b = nofi_batch_take(q->loop);
+	if (!b) {
+		nofi_loop_mark_dirty(q->loop, &q->dirty);
+		return;
 	}
+	if (!nofi_machine_tx_build(&q->m, b)) {
+		nofi_batch_put(q->loop, b);
+		return;
+	}
+	if (q->tap)
+		nofi_conn_tap(q, b);
+	q->batch = b;
+	q->sock.may_tarry = !q->sock.stream && !nofi_machine_has_tx(&q->m);
+	q->stream->send(q->loop, &q->sock, &b->msg, b->len);
 }
 
 static void end_later(struct nofi_queue *q, int code, const char *what)
@@ -301,6 +300,7 @@ static void on_received(struct nofi_sock *s, size_t direct, const uint8_t *stagi
 {
 	struct nofi_queue *q = nofi_conn_of(s, sock);
 
+	q->loop->taken += direct + staged;
 	if (!is_dry)
 		q->loop->has_more = true;
 	if (q->quiet)

@@ -34,7 +34,9 @@ static uint64_t look(struct nof_loop *loop, uint64_t start, uint64_t length, boo
 	nofi_count(&loop->counts.spins, 1);	/* now: one of NOF_POLL_SPIN may last */
 	do {
 		looks++;
-		*is_hit = is_called(loop) || loop->eng->peek(loop, true);
+		/* A peek hands over sends, which may end, and bring about more. */
+		*is_hit = is_called(loop) || loop->eng->peek(loop, true) || loop->dirty_head ||
+			  loop->defer_head;
 		took = nofi_clock_now() - start;
 	} while (!*is_hit && took < length);
 	nofi_count(&loop->counts.spin_hits, *is_hit);

@@ -32,6 +32,7 @@ enum { NOFI_TAG_MASK = 7 };
 struct nofi_tailbuf {
 	struct nofi_tailbuf *next;	/* free ones */
 	struct msghdr msg;		/* over iov */
+	size_t len;			/* offered of data: 0 or all of it */
 	struct iovec iov[NOFI_PLACES_MAX + 1];
 	uint8_t data[NOFI_TAIL_ROOM];	/* staging behind the places */
 };

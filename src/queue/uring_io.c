@@ -24,19 +24,21 @@ static bool prep_direct(struct nofi_uring *u, struct io_uring_sqe *sqe, struct n
 			unsigned n)
 {
 	struct nofi_tailbuf *t = s->tail;
+	size_t len;
 
 	if (!t)
 		t = s->tail = nofi_tail_take(u);
 	if (!t)
 		return false;
-	s->direct_len = 0;
-	for (unsigned i = 0; i < n; i++) {
+	n = nofi_places_cut(u->places, n, &len);
+	for (unsigned i = 0; i < n; i++)
 		t->iov[i] = u->places[i];
-		s->direct_len += (uint32_t)u->places[i].iov_len;
-	}
+	s->direct_len = (uint32_t)len;
+	/* Behind places that were cut down there is only more payload. */
+	t->len = len < NOFI_SHARE ? NOFI_TAIL_LEN : 0;
 	t->iov[n].iov_base = t->data;
-	t->iov[n].iov_len = NOFI_TAIL_LEN;
-	t->msg = (struct msghdr){ .msg_iov = t->iov, .msg_iovlen = n + 1 };
+	t->iov[n].iov_len = t->len;
+	t->msg = (struct msghdr){ .msg_iov = t->iov, .msg_iovlen = n + (t->len > 0) };
 	s->recv_iov = t->iov;
 	io_uring_prep_recvmsg(sqe, s->fd, &t->msg, 0);
 	return true;
@@ -115,7 +117,7 @@ void nofi_uring_on_recv(struct nof_loop *loop, struct nofi_sock *s, int res, uin
 	struct nofi_uring *u = nofi_uring_of(loop);
 	unsigned bid = flags >> IORING_CQE_BUFFER_SHIFT;
 	bool has_buf = flags & IORING_CQE_F_BUFFER;
-	size_t offered = s->tail ? s->direct_len + (size_t)NOFI_TAIL_LEN : NOFI_STAGING_LEN;
+	size_t offered = s->tail ? s->direct_len + s->tail->len : NOFI_STAGING_LEN;
 
 	if (!s->is_receiving || s->fd < 0)
 		goto out;
