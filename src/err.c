@@ -74,7 +74,7 @@ int nofi_err_files(struct nofi_err *err, int code, const char *call)
 				    "fs.file-max", call);
 	getrlimit(RLIMIT_NOFILE, &rl);
 	return nofi_err_set(err, code, "%s: too many open files in this process: its limit "
-			    "(RLIMIT_NOFILE) is %llu, and each queue takes one; raise it up to %llu "
+			    "(RLIMIT_NOFILE) is %llu, one for each queue; raise it up to %llu "
 			    "with `ulimit -n`, beyond that as root (LimitNOFILE= of a systemd "
 			    "unit), or use fewer queues", call,
 			    (unsigned long long)rl.rlim_cur, (unsigned long long)rl.rlim_max);

@@ -371,9 +371,9 @@ static int uring_open(struct nof_loop *loop, struct nofi_err *err)
 		if (r == -EMFILE || r == -ENFILE)
 			return nofi_err_files(err, r, "io_uring_setup");
 		if (r == -ENOMEM)
-			return nofi_err_set(err, r, "io_uring_setup: no memory for the ring; before "
-					    "Linux 5.12 it counts against RLIMIT_MEMLOCK, which "
-					    "`ulimit -l` raises; engine=epoll works without");
+			return nofi_err_set(err, r, "io_uring_setup: no memory for the ring; "
+					    "before Linux 5.12 it counts against RLIMIT_MEMLOCK, "
+					    "which `ulimit -l` raises; engine=epoll works without");
 		return nofi_err_set(err, r, "io_uring_setup: %s", strerror(-r));
 	}
 	loop->eng_data = u;
