@@ -301,6 +301,23 @@ static int uring_add(struct nof_loop *loop, struct nofi_sock *s)
 
 /* ---- life ---- */
 
+/*
+ * Quiet sends (uring_io.c) need to be told how much of a send went out when not all did. Linux
+ * 6.0 may forget that; an operation of 6.1 tells that it is newer.
+ */
+static bool can_be_quiet(struct nofi_uring *u)
+{
+	struct io_uring_probe *probe;
+	bool can;
+
+	if (!(u->ring.features & IORING_FEAT_CQE_SKIP))
+		return false;
+	probe = io_uring_get_probe_ring(&u->ring);
+	can = probe && io_uring_opcode_supported(probe, IORING_OP_SENDMSG_ZC);
+	io_uring_free_probe(probe);
+	return can;
+}
+
 static int setup_ring(struct nof_loop *loop, struct nofi_uring *u)
 {
 	/*
@@ -329,8 +346,9 @@ static int setup_ring(struct nof_loop *loop, struct nofi_uring *u)
 		u->is_disabled = flags[i] & IORING_SETUP_R_DISABLED;
 		u->is_flagged = !(flags[i] & IORING_SETUP_DEFER_TASKRUN) ||
 				(flags[i] & IORING_SETUP_TASKRUN_FLAG);
-		u->can_skip = p.features & IORING_FEAT_CQE_SKIP;
 	}
+	if (r >= 0)
+		u->can_skip = can_be_quiet(u);
 	return r;
 }
 

@@ -68,7 +68,7 @@ struct nofi_uring {
 	bool is_disabled;		/* dedicated: enabled by the thread that waits first */
 	bool is_flagged;		/* the kernel says in sq.kflags when it has work for us */
 	bool is_urgent;			/* a send is in the queue of submissions */
-	bool can_skip;			/* IOSQE_CQE_SKIP_SUCCESS is known */
+	bool can_skip;			/* sends may be quiet (uring_io.c) */
 };
 
 static inline struct nofi_uring *nofi_uring_of(struct nof_loop *loop)
