@@ -9,7 +9,8 @@
  * needed: the ops of a nofi_sock are the queue's, so with the plain stream the engine calls
  * the queue itself. A stream with records of its own (TLS) puts its ops in their place when it
  * starts, keeps the queue's, and calls those with what it made of the bytes; it receives into
- * staging only, and sends from buffers of its own. One that is done after its handshake,
+ * staging only (its place() is 0), asks the queue's place() for where plain bytes go and points
+ * recv_iov at the answer, and sends from buffers of its own. One that is done after its handshake,
  * because the kernel does the rest (kTLS), puts everything back as it was.
  */
 #ifndef NOF_QUEUE_STREAM_H
