@@ -10,6 +10,7 @@
 
 #include "chan.h"
 #include "err.h"
+#include "lines.h"
 
 enum { EXTRA_IOS = 64 };	/* operations beyond the queue's depth that may wait for a slot */
 
@@ -24,8 +25,8 @@ static int alloc_tables(struct nof_chan *chan, uint32_t depth)
 {
 	chan->limit = depth + EXTRA_IOS;
 	chan->npool = depth;
-	chan->table = aligned_alloc(64, depth * sizeof(*chan->pool) +
-				    chan->limit * sizeof(*chan->ios));
+	chan->table = nofi_alloc_lines(depth * sizeof(*chan->pool) +
+				       chan->limit * sizeof(*chan->ios));
 	if (!chan->table)
 		return -ENOMEM;
 	chan->pool = chan->table;
@@ -176,7 +177,7 @@ int nof_chan_open(struct nof_ns *ns, struct nof_loop *loop, struct nof_chan **ou
 	for (struct nofi_path *p = ns->paths; p; p = p->next)
 		depth = p->depth > depth ? p->depth : depth;
 	pthread_mutex_unlock(&ns->lock);
-	chan = calloc(1, sizeof(*chan));
+	chan = nofi_zalloc_lines(sizeof(*chan));
 	if (!chan)
 		return nofi_fail(-ENOMEM, "nof_chan_open: out of memory");
 	if (alloc_tables(chan, depth ? depth : 1) < 0) {

@@ -15,6 +15,7 @@
 #include "chan.h"
 #include "ctrl/numa.h"
 #include "err.h"
+#include "lines.h"
 
 enum {
 	FAILS_MAX = 5,			/* queues in a row that could not be connected */
@@ -420,7 +421,7 @@ static struct nofi_cpath *new_cpath(struct nof_chan *chan, struct nofi_path *p)
 
 	if (chan->nways == NOFI_PATHS_MAX)
 		return NULL;
-	cp = calloc(1, sizeof(*cp));
+	cp = nofi_zalloc_lines(sizeof(*cp));
 	if (!cp)
 		return NULL;
 	cp->chan = chan;

@@ -25,6 +25,7 @@
 #include <nvme/types.h>
 
 #include "ctrl/internal.h"
+#include "lines.h"
 
 enum ioq_state { IOQ_CONNECTING, IOQ_FABRICS, IOQ_READY, IOQ_LEAVING, IOQ_DEAD };
 enum { GRACE_MAX_MS = 5000, LEAVE_MAX_MS = 1000 };
@@ -538,7 +539,7 @@ static void attach(struct nofi_ioq *ioq, struct nofi_ioq_user *u)
 int nofi_ctrl_queue_get(struct nof_ctrl *ctrl, struct nof_loop *loop, struct nofi_ioq_user *u,
 			struct nofi_err *err)
 {
-	struct nofi_ioq *ioq, *fresh = calloc(1, sizeof(*fresh));
+	struct nofi_ioq *ioq, *fresh = nofi_zalloc_lines(sizeof(*fresh));
 	int r = 0;
 
 	u->ioq = NULL;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lines.h"
 #include "queue/machine.h"
 
 /* Offsets in an SQE. */
@@ -40,9 +41,9 @@ int nofi_machine_init(struct nofi_machine *m, const struct nofi_machine_ops *ops
 		m->cid_step = (uint16_t)(m->cid_step << 1);
 	m->slot_mask = m->fifo_mask = (uint16_t)(m->cid_step - 1);
 	m->fifo_half = (uint16_t)((slots + 1) / 2);
-	m->cmds = aligned_alloc(64, slots * sizeof(*m->cmds));
-	m->sqes = aligned_alloc(64, slots * sizeof(*m->sqes));
-	m->free = malloc((slots + m->cid_step) * sizeof(*m->free));
+	m->cmds = nofi_alloc_lines(slots * sizeof(*m->cmds));
+	m->sqes = nofi_alloc_lines(slots * sizeof(*m->sqes));
+	m->free = nofi_alloc_lines((slots + m->cid_step) * sizeof(*m->free));
 	if (!m->cmds || !m->sqes || !m->free) {
 		nofi_machine_free(m);
 		return -ENOMEM;

@@ -13,6 +13,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "lines.h"
 #include "queue/engine.h"
 
 enum {
@@ -381,7 +382,7 @@ static void poller_close(struct nof_loop *loop)
 
 static int poller_open(struct nof_loop *loop, struct nofi_err *err)
 {
-	struct poller *p = calloc(1, sizeof(*p));
+	struct poller *p = nofi_zalloc_lines(sizeof(*p));
 	int r;
 
 	if (!p)

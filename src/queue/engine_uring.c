@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lines.h"
 #include "queue/uring.h"
 
 enum {
@@ -370,7 +371,7 @@ static void uring_close(struct nof_loop *loop)
 
 static int uring_open(struct nof_loop *loop, struct nofi_err *err)
 {
-	struct nofi_uring *u = calloc(1, sizeof(*u));
+	struct nofi_uring *u = nofi_zalloc_lines(sizeof(*u));
 	int r;
 
 	if (!u)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "err.h"
+#include "lines.h"
 #include "queue/engine.h"
 #include "queue/linger.h"
 #include "queue/tx.h"
@@ -125,10 +126,13 @@ int nofi_timer_arm(struct nof_loop *loop, struct nofi_timer *t, uint64_t deadlin
 	}
 	if (loop->heap_len == loop->heap_cap) {
 		uint32_t cap = loop->heap_cap ? loop->heap_cap * 2 : 64;
-		struct nofi_timer **heap = realloc(loop->heap, cap * sizeof(*heap));
+		struct nofi_timer **heap = nofi_alloc_lines(cap * sizeof(*heap));
 
 		if (!heap)
 			return -ENOMEM;
+		if (loop->heap_len)
+			memcpy(heap, loop->heap, loop->heap_len * sizeof(*heap));
+		free(loop->heap);
 		loop->heap = heap;
 		loop->heap_cap = cap;
 	}
@@ -619,7 +623,7 @@ int nof_loop_new(const struct nof_loop_opts *opts, struct nof_loop **out)
 	if (o.flags & ~(uint32_t)(NOF_LOOP_DEDICATED | NOF_LOOP_EXPLICIT_FLUSH))
 		return nofi_fail(-EINVAL, "nof_loop_new: unknown flags %#x", o.flags);
 
-	loop = calloc(1, sizeof(*loop));
+	loop = nofi_zalloc_lines(sizeof(*loop));
 	if (!loop)
 		return nofi_fail(-ENOMEM, "nof_loop_new: out of memory");
 	loop->flags = o.flags;

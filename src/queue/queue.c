@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lines.h"
 #include "queue/conn.h"
 
 enum { NOTES_MAX = 20 };		/* log lines of one connection that its target causes */
@@ -355,12 +356,11 @@ int nofi_queue_new(struct nof_loop *loop, const struct nofi_queue_opts *opts,
 		   nofi_queue_event_fn *fn, void *arg, struct nofi_queue **out,
 		   struct nofi_err *err)
 {
-	struct nofi_queue *q = aligned_alloc(64, (sizeof(*q) + 63) & ~(size_t)63);
+	struct nofi_queue *q = nofi_zalloc_lines(sizeof(*q));
 	int r;
 
 	if (!q)
 		return nofi_err_set(err, -ENOMEM, "queue %u: out of memory", opts->qid);
-	memset(q, 0, sizeof(*q));
 	r = nofi_machine_init(&q->m, &machine_ops, opts);
 	if (r < 0) {
 		free(q);

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "lines.h"
 #include "pdu/crc32c.h"
 #include "queue/engine.h"
 #include "queue/machine.h"
@@ -20,7 +21,7 @@ struct nofi_batch *nofi_batch_take(struct nof_loop *loop)
 		loop->batches = b->next;
 		loop->batches_free--;
 	} else {
-		b = malloc(sizeof(*b));
+		b = nofi_alloc_lines(sizeof(*b));
 		if (!b)
 			return NULL;
 	}

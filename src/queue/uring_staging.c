@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "lines.h"
 #include "queue/uring.h"
 
 enum { BUFS_MIN = 1 };		/* staging buffers at first */
@@ -35,7 +36,7 @@ struct nofi_tailbuf *nofi_tail_take(struct nofi_uring *u)
 	if (t)
 		u->tails = t->next;
 	else
-		t = malloc(sizeof(*t));
+		t = nofi_alloc_lines(sizeof(*t));
 	return t;
 }
 
