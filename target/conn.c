@@ -20,6 +20,8 @@
 enum {
 	STAGING = 512 << 10,
 	DIRECT_MIN = 16 << 10,		/* payload left that is worth receiving in place */
+	PUSH_AFTER = 8,			/* short answers, and once per turn they leave early */
+	PUSH_MAX = 8 << 10,		/* bytes of an answer, on average, up to which it helps */
 	HANDSHAKE_MS = 20000,		/* ICReq and Connect must have come */
 	TERM_MS = 10000,		/* the host closes after C2HTermReq, or we do */
 };
@@ -353,6 +355,18 @@ static void on_header(struct conn *c, const uint8_t *h)
 		enter_data(c);
 }
 
+/*
+ * The first answers of a batch leave while the rest is still worked on: the host wakes up and works
+ * meanwhile, where both would take turns in waiting if everything left at the end. Once per turn:
+ * more pushes cut a deep batch into many sends. Large answers need no such help, the kernel cuts
+ * them itself.
+ */
+static void push_early(struct conn *c)
+{
+	if (++c->batch == PUSH_AFTER && c->tx.queued - c->tx.sent <= PUSH_AFTER * PUSH_MAX)
+		tx_push(c);
+}
+
 static const uint8_t bare_cmd[NOFI_CH_LEN] = {
 	NOFI_PDU_CAPSULE_CMD, 0, NOFI_CAPSULE_CMD_HLEN, 0, NOFI_CAPSULE_CMD_HLEN
 };
@@ -363,8 +377,11 @@ static uint32_t feed_head(struct conn *c, const uint8_t *p, uint32_t n)
 
 	/* A command without data and digest: nothing of its common header is left to be wrong. */
 	if (!c->head_have && n >= NOFI_CAPSULE_CMD_HLEN && !memcmp(p, bare_cmd, NOFI_CH_LEN) &&
-	    fast_read(c, p + NOFI_CH_LEN))
+	    fast_read(c, p + NOFI_CH_LEN)) {
+		if (n > NOFI_CAPSULE_CMD_HLEN)
+			push_early(c);
 		return NOFI_CAPSULE_CMD_HLEN;
+	}
 	/* The usual case: all of it is here, parsed where it lies. */
 	if (!c->head_have && n >= NOFI_CH_LEN) {
 		if (!check_ch(c, p, &need))
@@ -471,6 +488,7 @@ static void receive(struct conn *c)
 	if (c->state == CONN_TERM || c->state == CONN_CLOSING)
 		return;
 	c->in_rx = true;
+	c->batch = 0;
 	if (direct) {
 		uint32_t got = (uint64_t)n < direct ? (uint32_t)n : direct;
 

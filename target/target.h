@@ -365,6 +365,7 @@ struct conn {
 	uint32_t rx_off;		/* offset of the next payload byte in the command's data */
 	uint32_t rx_crc;
 	uint8_t rx_dgst[4];
+	uint32_t batch;			/* reads answered by fast_read() in this turn */
 	struct cmd *rx_cmd;		/* NULL: payload is discarded */
 	struct r2t *rx_r2t;		/* H2CData */
 
