@@ -33,6 +33,7 @@ import time
 
 import benchlib
 import parts
+import svgplot
 from benchlib import BenchError, Skip
 
 DEPTHS = (1, 32, 128)
@@ -400,9 +401,21 @@ def markdown(doc, out):
     benchlib.table(["depth", "client, server", "", "k IOPS", "libnof TCP over it",
                     "libnof MPTCP over it", "p50 µs", "p99 µs", "client µs CPU per I/O",
                     "server µs CPU per I/O"], lines, out, markdown=True)
+    print("\n![IOPS](performance-peers.svg)", file=out)
     for peer, reason in doc["left_out"].items():
         print(f"\nLeft out: {TITLES.get(peer, peer)}: {reason}.", file=out)
     print(file=out)
+
+
+def plots(doc, folder):
+    groups = {}
+    for entry in doc["summary"]:
+        value = entry["iops"] / 1e3
+        groups.setdefault(f"depth {entry['qd']}", []).append(svgplot.Bar(
+            f"{TITLES[entry['subject']]}, {entry['transport'].upper()}", value, value, value))
+    svgplot.bars(os.path.join(folder, "performance-peers.svg"),
+                 "Random reads of 4 KiB over one connection", "k IOPS (medians)",
+                 [svgplot.Group(name, found) for name, found in groups.items()])
 
 
 def summary(runs):

@@ -69,7 +69,7 @@ def write(doc, modules, folder):
     os.replace(path + ".new", path)
 
 
-# What README.md says: text, part, field, (workload, beginning of the metric, versus_key).
+# What README.md says: text, part, field, (workload or None for the first, beginning of the metric, versus_key).
 README_LINES = (
     ("4 KiB reads per client CPU second over a raw request/answer loop's, depth 32 / 128", "speed",
      "ratio", (("4k-qd32", "I/Os per client CPU", None), ("4k-qd128", "I/Os per client CPU", None))),
@@ -83,6 +83,11 @@ README_LINES = (
      tuple((f"4k-qd{depth}", "IOPS", "libnbd") for depth in (1, 32, 128))),
     ("user-space instructions per 4 KiB read, the copy excluded, depth 32", "instructions",
      "libnof", (("4k-read-qd32", "instructions", None),)),
+    ("IOPS of 1,000 queues on a loop over the same number in flight on 10", "many", "ratio",
+     ((None, "IOPS", None),)),
+    ("CPU of 1,000 idle queues, percent of a core", "many", "libnof", ((None, "idle CPU", None),)),
+    ("memory of an idle I/O queue of depth 128, KiB", "memory", "libnof",
+     ((None, "RSS of an idle", None),)),
     ("system calls per I/O, depth 32", "speed", "libnof", (("4k-qd32", "system calls", None),)),
 )
 README_BEGIN = "<!-- Written by bench/run --docs, down to the end of the table: do not edit. -->\n"
@@ -92,7 +97,7 @@ README_END = "<!-- The end of the table. -->\n"
 def find(doc, part, transport, workload, metric, versus_key):
     """The row of the engine that users get, or None."""
     rows = [row for row in doc["parts"].get(part, {}).get("rows", [])
-            if row["transport"] == transport and row["workload"] == workload
+            if row["transport"] == transport and workload in (None, row["workload"])
             and row["metric"].startswith(metric)
             and row.get("versus_key") == versus_key]
     default = doc["parts"].get("speed", {}).get("default_engine", "io_uring")

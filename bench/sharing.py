@@ -77,6 +77,20 @@ def run_one(build, engine, load, count, port, mptcp, how):
     return benchlib.run_json(argv, 60)[0]
 
 
+def markdown(doc, out):
+    print("## Cache lines that two threads share\n", file=out)
+    print("Two threads, each with a loop and a queue of one controller, at steady I/O: lines of 64 "
+          "bytes that each touches,\nthose that both touch and at least one writes, the same by "
+          "pairs of lines (as processors fetch them), and lines\nthat only the allocator's mood "
+          "keeps apart. None shared means that a second core is a second core.\n", file=out)
+    benchlib.table(["load", "lines of a", "lines of b", "shared and written",
+                    "in a pair of lines", "exposed"],
+                   [[run["name"], *run["lines"], run["shared_written"], run["pairs_written"],
+                     run["exposed_written"]] for run in doc["runs"] if "lines" in run
+                    and run["name"] != "provoked"], out, markdown=True)
+    print(file=out)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     ap.add_argument("--build", default=benchlib.default_build(), help="build directory")
