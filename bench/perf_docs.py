@@ -69,7 +69,8 @@ def write(doc, modules, folder):
     os.replace(path + ".new", path)
 
 
-# What README.md says: text, part, field, (workload or None for the first, beginning of the metric, versus_key).
+# What README.md says: text, part, field, and of one or more rows: (workload, or None for the
+# first; beginning of the metric; versus_key).
 README_LINES = (
     ("4 KiB reads per client CPU second over a raw request/answer loop's, depth 32 / 128", "speed",
      "ratio", (("4k-qd32", "I/Os per client CPU", None), ("4k-qd128", "I/Os per client CPU", None))),
