@@ -5,7 +5,8 @@
 Random reads of 4 KiB on one connection, client on one CPU and server on another, over loopback,
 all subjects in turns:
 
-    libnof   nvmf-perf against nvmf-target, a null namespace
+    libnof   nvmf-perf against nvmf-target, a null namespace; also with --poll=adaptive, for
+             which no bar is judged: the bars are for what one gets who asks for nothing
     iscsi    iscsi-perf (libiscsi) against tgtd, a LUN of tgt's backing store type null
     libnbd   bench/nbd_client (libnbd's asynchronous calls) against nbdkit's null plugin
     fio-nbd  fio's nbd engine (libnbd below it) against the same
@@ -19,6 +20,7 @@ best at depth 32 is used. On MPTCP the peers run under mptcpize, where it is ins
 
 import argparse
 import ctypes
+import itertools
 import json
 import math
 import os
@@ -41,8 +43,10 @@ BS = 4096
 NBD_SIZE = "64G"
 IQN = "iqn.2024-01.org.example:bench"
 BARS = {1: 1.0, 32: 4.0, 128: 4.0}
-TITLES = {"libnof": "libnof", "iscsi": "iscsi-perf, tgt", "libnbd": "libnbd, nbdkit",
+TITLES = {"libnof": "libnof", "adaptive": "libnof, adaptive polling",
+          "iscsi": "iscsi-perf, tgt", "libnbd": "libnbd, nbdkit",
           "fio-nbd": "fio nbd, nbdkit"}
+OURS = ("libnof", "adaptive")
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -181,23 +185,23 @@ class Tgt(Daemon):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Ours:
+class Ours(benchlib.Server):
     def __init__(self, args, transport, cpu):
-        self.server = benchlib.start_target(args.build, transport == "mptcp",
-                                            [f"null:{NBD_SIZE},bs={BS}"], cpu)
-        self.argv = self.server.argv
-        self.pid = self.server.proc.pid
-        self.port = self.server.port
+        argv = [benchlib.program(args.build, "target", "nvmf-target"), "--listen=127.0.0.1:0",
+                "--mptcp=" + ("prefer" if transport == "mptcp" else "off"),
+                "--nqn=" + benchlib.NQN, f"--ns=null:{NBD_SIZE},bs={BS}"]
+        if which("setpriv"):    # as child() for the others; it execs, so the PID stays
+            argv = [which("setpriv"), "--pdeathsig=KILL", *argv]
+        super().__init__(argv, cpu)
+        self.pid = self.proc.pid
 
-    def stop(self):
-        self.server.stop()
 
-
-def run_libnof(args, transport, server, qd):
+def run_libnof(args, transport, server, qd, poll="sleep"):
     uri = benchlib.uri(server.port, nr_io_queues=1, queue_size=max(2 * qd, 32),
                        mptcp="require" if transport == "mptcp" else "off")
     argv = benchlib.perf_argv(args.build, "--rw=randread", f"--bs={BS}", f"--iodepth={qd}",
-                              "--queues=1", "--threads=1", f"--runtime={args.runtime}", uri)
+                              "--queues=1", "--threads=1", f"--runtime={args.runtime}",
+                              f"--poll={poll}", uri)
     doc, _ = benchlib.run_json(argv, args.runtime + 30, args.client_cpu)
     read = doc["jobs"][0]["read"]
     if doc["transport"][0]["protocol"] != transport or doc["jobs"][0]["iodepth"] != qd:
@@ -206,6 +210,10 @@ def run_libnof(args, transport, server, qd):
                   "cpu_s": doc["cpu"]["user_s"] + doc["cpu"]["sys_s"],
                   "p50_us": read["clat_ns"]["percentile"]["50.000000"] / 1e3,
                   "p99_us": read["clat_ns"]["percentile"]["99.000000"] / 1e3}
+
+
+def run_adaptive(args, transport, server, qd):
+    return run_libnof(args, transport, server, qd, "adaptive")
 
 
 def under(transport, argv):
@@ -256,7 +264,8 @@ def run_fio(args, transport, server, qd):
                   "p99_us": read["clat_ns"]["percentile"]["99.000000"] / 1e3}
 
 
-RUNNERS = {"libnof": run_libnof, "iscsi": run_iscsi, "libnbd": run_libnbd, "fio-nbd": run_fio}
+RUNNERS = {"libnof": run_libnof, "adaptive": run_adaptive, "iscsi": run_iscsi, "libnbd": run_libnbd,
+           "fio-nbd": run_fio}
 
 
 def find_peers(args):
@@ -310,7 +319,7 @@ def best_threads(args, peers):
 
 def start(args, subject, transport, servers):
     """Both NBD clients share a server; all servers sleep while they are not asked."""
-    kind = {"libnof": "nof", "iscsi": "tgt"}.get(subject, "nbdkit")
+    kind = {"libnof": "nof", "adaptive": "nof", "iscsi": "tgt"}.get(subject, "nbdkit")
     if (kind, transport) not in servers:
         servers[kind, transport] = (
             Ours(args, transport, args.server_cpu) if kind == "nof" else
@@ -357,18 +366,17 @@ METRICS = [("iops", "IOPS", "k/s", 1e-3, True),
 def rows_of(runs, args, peers):
     """libnof on TCP and MPTCP against each peer on TCP: what its users have."""
     rows = []
-    for transport in args.transports:
-        for qd in args.depths:
-            for key, metric, unit, scale, higher in METRICS:
-                for peer in peers:
-                    ours, theirs = runs["libnof", transport, qd], runs[peer, "tcp", qd]
-                    if key not in theirs[0]:
-                        continue
-                    rows.append(parts.row(
-                        transport, f"4k-qd{qd}", metric, unit,
+    for transport, qd, (key, metric, unit, scale, higher), us, peer in itertools.product(
+            args.transports, args.depths, METRICS, OURS, peers):
+        ours, theirs = runs[us, transport, qd], runs[peer, "tcp", qd]
+        if key not in theirs[0] or (us == "adaptive" and key != "iops"):
+            continue
+        row = parts.row(transport, f"4k-qd{qd}", metric, unit,
                         [run[key] * scale for run in ours], [run[key] * scale for run in theirs],
                         bar=BARS.get(qd) if key == "iops" else None, higher=higher,
-                        versus=TITLES[peer], versus_key=peer))
+                        versus=TITLES[peer], versus_key=peer, engine=us)
+        row["judged"] = row["judged"] and us == "libnof"
+        rows.append(row)
     return rows
 
 
@@ -383,12 +391,12 @@ def markdown(doc, out):
           "iscsi-perf tells no percentiles. The peers on MPTCP run under `mptcpize`. "
           "`bench/peers.py`.\n", file=out)
     ratios = {(row["transport"], row["workload"], row["versus_key"]): row for row in doc["rows"]
-              if row["metric"] == "IOPS"}
+              if row["metric"] == "IOPS" and row["engine"] == "libnof"}
     lines = []
     for entry in doc["summary"]:
         cells = [f"QD{entry['qd']}", TITLES[entry["subject"]], entry["transport"].upper()]
         cells.append(f"{entry['iops'] / 1e3:.1f}")
-        if entry["subject"] != "libnof" and entry["transport"] == "tcp":
+        if entry["subject"] not in OURS and entry["transport"] == "tcp":
             for transport in ("tcp", "mptcp"):
                 row = ratios.get((transport, f"4k-qd{entry['qd']}", entry["subject"]))
                 cells.append(f"{row['ratio']:.2f}" if row else "–")
@@ -446,7 +454,7 @@ def parse():
     args.peers = args.peers.split(",")
     args.nbdkit_threads = [int(n) for n in args.nbdkit_threads.split(",")]
     for peer in args.peers:
-        if peer not in RUNNERS or peer == "libnof":
+        if peer not in RUNNERS or peer in OURS:
             ap.error(f"there is no peer '{peer}': iscsi, libnbd, fio-nbd")
     return args
 
@@ -461,7 +469,7 @@ def main():
         left_out["peers on MPTCP"] = "mptcpize missing (Debian: mptcpize)"
         args.no_mptcp_peers = True
     args.threads, tried = best_threads(args, peers) if set(peers) - {"iscsi"} else (None, {})
-    subjects = [("libnof", transport) for transport in args.transports]
+    subjects = [(us, transport) for transport in args.transports for us in OURS]
     subjects += [(peer, "tcp") for peer in peers]
     if "mptcp" in args.transports and not args.no_mptcp_peers:
         subjects += [(peer, "mptcp") for peer in peers]
