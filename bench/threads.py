@@ -5,9 +5,11 @@
 On two CPUs the target needs what the second loop would use, so I/Os per second say nothing about
 libnof. What stands in for them is the client's CPU per I/O: two loops that need as much of it for
 an I/O as one does twice as much with two CPUs. The figure is 2 × (CPU per I/O with one loop) /
-(CPU per I/O with two), client and target on the same two CPUs each time. From four CPUs on, client
-and target have CPUs of their own, and I/Os per second are shown too; they carry the bar where the
-target had time left.
+(CPU per I/O with two), client and target on the same two CPUs each time. Three busy threads on two
+CPUs interrupt each other, whatever they share: how much of a loss that is shows the same ratio
+over two processes that have one loop each and run together, the same crowd with nothing in common.
+From four CPUs on, client and target have CPUs of their own, and I/Os per second over those of one
+loop carry the bar, where the target had time left.
 
 Beyond two cores: cache lines that two loops share and one of them writes (sharing.py), which have
 to be none, and the cache misses of one I/O in a simulated cache (cachegrind).
@@ -18,6 +20,7 @@ import os
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import benchlib
 import metrics
@@ -29,8 +32,9 @@ BAR = 1.9
 DEPTH = 128
 RAMP = 0.15
 ENGINES = ("io_uring", "epoll")
-# name: (loops, controllers)
-SUBJECTS = {"one loop": (1, 1), "two loops": (2, 1), "two controllers": (2, 2)}
+# name: (processes, loops and controllers of each)
+SUBJECTS = {"one loop": (1, 1, 1), "two processes": (2, 1, 1), "two loops": (1, 2, 1),
+            "two controllers": (1, 2, 2)}
 MISSES = ("D1", "LLd", "I1")
 
 
@@ -49,26 +53,34 @@ def uri(port, transport, engine, queues, nsid=1):
                             benchlib.NQN, f"{benchlib.NQN}/{nsid}")
 
 
-def run_once(args, target, transport, engine, subject):
-    loops, controllers = SUBJECTS[subject]
+def argv_of(args, port, transport, engine, subject):
+    _, loops, controllers = SUBJECTS[subject]
     queues = loops // controllers
-    argv = benchlib.perf_argv(args.build, "--rw=randread", "--bs=4k", f"--iodepth={DEPTH}",
+    return benchlib.perf_argv(args.build, "--rw=randread", "--bs=4k", f"--iodepth={DEPTH}",
                               f"--queues={queues}", f"--threads={loops}",
                               f"--runtime={args.runtime}", f"--ramp-time={RAMP}",
-                              *[uri(target.port, transport, engine, queues, n + 1)
+                              *[uri(port, transport, engine, queues, n + 1)
                                 for n in range(controllers)])
+
+
+def run_once(args, target, transport, engine, subject):
+    argv = argv_of(args, target.port, transport, engine, subject)
     sampler = metrics.Sampler(target.proc.pid).start()
     began = time.monotonic()
-    doc, _ = benchlib.run_json(argv, args.runtime + 30)
+    with ThreadPoolExecutor() as pool:
+        docs = [run.result()[0] for run in
+                [pool.submit(benchlib.run_json, argv, args.runtime + 30)
+                 for _ in range(SUBJECTS[subject][0])]]
     busy = sampler.stop()["cpu_s"] / (time.monotonic() - began)
-    if any(doc["errors"][key] for key in ("io", "verify", "other")) or \
-            doc["engine"] != engine:
-        raise BenchError(f"{' '.join(argv)}: {doc['engine']}, {doc['errors']}")
-    ios = sum(job["read"]["total_ios"] for job in doc["jobs"])
-    cpu_s = doc["cpu"]["user_s"] + doc["cpu"]["sys_s"]
-    return {"ios": ios, "iops": sum(job["read"]["iops"] for job in doc["jobs"]),
-            "cpu_us": cpu_s / ios * 1e6,
-            "target_busy": busy}
+    for doc in docs:
+        if doc["engine"] != engine or \
+                any(doc["errors"][key] for key in ("io", "verify", "other")):
+            raise BenchError(f"{' '.join(argv)}: {doc['engine']}, {doc['errors']}")
+    ios = sum(job["read"]["total_ios"] for doc in docs for job in doc["jobs"])
+    cpu_s = sum(doc["cpu"]["user_s"] + doc["cpu"]["sys_s"] for doc in docs)
+    return {"ios": ios,
+            "iops": sum(job["read"]["iops"] for doc in docs for job in doc["jobs"]),
+            "cpu_us": cpu_s / ios * 1e6, "target_busy": busy}
 
 
 def scaling(args, transport, engine, is_apart):
@@ -85,23 +97,24 @@ def scaling(args, transport, engine, is_apart):
                 parts.progress(f"{transport} {engine} round {rnd + 1}/{args.rounds} {subject}")
         finally:
             os.sched_setaffinity(0, mine)
-    one = runs["one loop"]
     rows = []
     for subject in ("two loops", "two controllers"):
+        # As in the other parts, the bar is that of the engine which users get.
         two = runs[subject]
-        has_time = max(r["target_busy"] for r in two) < 0.9
-        by_iops = is_apart and has_time
-        common = {"engine": engine, "versus": "one loop"}
+        is_bar = subject == "two loops" and engine == ENGINES[0]
+        by_iops = is_apart and max(r["target_busy"] for r in two) < 0.9
         if is_apart:
             rows.append(parts.row(transport, subject, "rate", "k I/Os per s",
-                                  [r["iops"] / 1e3 for r in two], [r["iops"] / 1e3 for r in one],
-                                  BAR,
-                                  judged=by_iops and subject == "two loops", **common))
-        # Twice, because two CPUs have twice the time.
-        rows.append(parts.row(transport, subject, "I/Os of two CPUs by CPU per I/O",
-                              "k I/Os per s", [2e3 / r["cpu_us"] for r in two],
-                              [1e3 / r["cpu_us"] for r in one], BAR,
-                              judged=not by_iops and subject == "two loops", **common))
+                                  [r["iops"] / 1e3 for r in two],
+                                  [r["iops"] / 1e3 for r in runs["one loop"]], BAR,
+                                  judged=is_bar and by_iops, engine=engine, versus="one loop"))
+        for versus in ("one loop", "two processes")[:2 if subject == "two loops" else 1]:
+            # Twice, because two CPUs have twice the time.
+            rows.append(parts.row(transport, subject, "I/Os of two CPUs by CPU per I/O",
+                                  "k I/Os per s", [2e3 / r["cpu_us"] for r in two],
+                                  [1e3 / r["cpu_us"] for r in runs[versus]], BAR,
+                                  judged=is_bar and not by_iops and versus == "one loop",
+                                  engine=engine, versus=versus))
     return rows, {"transport": transport, "engine": engine, "runs": runs}
 
 
@@ -158,7 +171,9 @@ def markdown(doc, out):
     else:
         out.write("Two CPUs were there, and the target needs its share of them: what is compared "
                   "is the client's CPU per I/O, so the ratio is 2 × (CPU per I/O with one loop) / "
-                  "(CPU per I/O with two), the number of I/Os that two CPUs could do.")
+                  "(CPU per I/O with two). Three busy threads on two CPUs interrupt each other "
+                  "whatever they share: beside it is the ratio over two processes with one loop "
+                  "each, running together, which have nothing in common.")
     out.write(" Beyond two cores it is what cores have to tell each other that counts: no cache "
               "line is written by one loop and touched by the other (`bench/sharing.py`). The "
               "misses are those of cachegrind's model of this machine's caches, the copy of the "
@@ -170,7 +185,7 @@ def markdown(doc, out):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parts.add_options(ap, rounds=7, runtime=0.4)
+    parts.add_options(ap, rounds=7, runtime=0.5)
     ap.add_argument("--only", choices=("scaling", "sharing", "misses"), help="one of the three")
     args = parts.parse(ap)
     client, server = places()
