@@ -38,7 +38,7 @@ struct nofi_sock_ops {
 	void (*connected)(struct nofi_sock *s, int res);
 	/*
 	 * Where do the next bytes go? Fills up to max iovecs with places for payload and
-	 * returns how many; 0: staging.
+	 * returns how many; 0: staging, s->stage_len bytes of it at most.
 	 */
 	unsigned (*place)(struct nofi_sock *s, struct iovec *iov, unsigned max);
 	/* direct bytes went to the places asked for last, staged bytes follow at staging */
@@ -72,6 +72,7 @@ struct nofi_sock {
 	bool is_listed;			/* io_uring: among the quiet ones */
 	uint32_t inflight;		/* io_uring: requests of this socket in the ring */
 	uint32_t direct_len;		/* bytes of the direct places in the armed receive */
+	uint32_t stage_len;		/* the owner's: limit of a receive into staging, 0 = all */
 	struct msghdr *msg;		/* the send under way, advanced by the engine */
 	size_t send_left;		/* its bytes not sent yet */
 	struct nofi_tailbuf *tail;	/* io_uring: of the direct receive in the ring */
@@ -82,6 +83,12 @@ struct nofi_sock {
 	void *stream;			/* state of the stream between, if it has one */
 	const char *why;		/* a stream's sentence for its error, else NULL */
 };
+
+/* How much the next receive into staging may take. */
+static inline uint32_t nofi_sock_stage(const struct nofi_sock *s)
+{
+	return s->stage_len ? s->stage_len : (uint32_t)NOFI_STAGING_LEN;
+}
 
 /* n bytes of msg went out: the rest is what is left to send. */
 static inline void nofi_msg_advance(struct msghdr *msg, size_t n)

@@ -135,7 +135,7 @@ static void do_recv(struct nof_loop *loop, struct nofi_sock *s)
 		got = 0;
 		n = nofi_places_cut(p->iov, n, &direct);
 		/* Behind places that were cut down there is only more payload. */
-		limit = !n ? NOFI_STAGING_LEN : direct < NOFI_SHARE ? NOFI_TAIL_LEN : 0;
+		limit = !n ? nofi_sock_stage(s) : direct < NOFI_SHARE ? NOFI_TAIL_LEN : 0;
 		p->iov[n].iov_base = p->staging;
 		p->iov[n].iov_len = limit;
 		msg.msg_iovlen = n + (limit > 0);

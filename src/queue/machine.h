@@ -123,6 +123,7 @@ struct nofi_machine {
 	uint16_t tx_cur;		/* in the middle of its payload, across batches */
 	bool is_stopped;		/* fatal was called or the queue died: no more rx, tx */
 	bool is_sqflow;			/* SQHD means something */
+	bool is_rx_large;		/* the last C2HData was long: nofi_machine_stage() */
 	bool is_tx_ddgst;		/* tx_cur's PDU ends with a digest */
 	uint32_t entries;		/* SQSIZE + 1 */
 	uint32_t rx_left;		/* bytes of the present state still to come */
@@ -178,6 +179,8 @@ void nofi_machine_tell_waiters(struct nofi_machine *m);
 /* rx.c */
 void nofi_machine_rx(struct nofi_machine *m, const uint8_t *data, size_t len);
 unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned max);
+/* How much one receive into staging may take. */
+uint32_t nofi_machine_stage(struct nofi_machine *m);
 void nofi_machine_rx_direct(struct nofi_machine *m, size_t len);
 /* Reports a protocol error once and stops the machine. */
 void nofi_machine_fatal(struct nofi_machine *m, const struct nofi_pdu_error *pe,

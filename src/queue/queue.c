@@ -283,7 +283,10 @@ static void on_sent(struct nofi_sock *s, int res)
 
 static unsigned on_place(struct nofi_sock *s, struct iovec *iov, unsigned max)
 {
-	return nofi_machine_place(&nofi_conn_of(s, sock)->m, iov, max);
+	struct nofi_machine *m = &nofi_conn_of(s, sock)->m;
+
+	s->stage_len = nofi_machine_stage(m);
+	return nofi_machine_place(m, iov, max);
 }
 
 static void tap_direct(struct nofi_queue *q, size_t len)

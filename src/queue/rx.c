@@ -464,6 +464,18 @@ void nofi_machine_rx(struct nofi_machine *m, const uint8_t *data, size_t len)
 	}
 }
 
+/*
+ * Where large payloads come one behind the other, staging that is offered whole would take the
+ * next of them with its header, as often as it happens to hold whole PDUs all of them: no more
+ * than the header is wanted there.
+ */
+uint32_t nofi_machine_stage(struct nofi_machine *m)
+{
+	if (m->pdu.data_len)
+		m->is_rx_large = m->pdu.data_len >= NOFI_DIRECT_MIN;
+	return m->is_rx_large ? NOFI_TAIL_LEN : NOFI_STAGING_LEN;
+}
+
 unsigned nofi_machine_place(struct nofi_machine *m, struct iovec *iov, unsigned max)
 {
 	const struct nofi_cmd *cmd;

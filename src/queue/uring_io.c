@@ -47,7 +47,7 @@ static bool prep_direct(struct nofi_uring *u, struct io_uring_sqe *sqe, struct n
 static void prep_staged(struct nofi_uring *u, struct io_uring_sqe *sqe, struct nofi_sock *s)
 {
 	nofi_tail_put(u, s);
-	io_uring_prep_recv(sqe, s->fd, NULL, NOFI_STAGING_LEN, 0);
+	io_uring_prep_recv(sqe, s->fd, NULL, nofi_sock_stage(s), 0);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = NOFI_BUF_GROUP;
 }
@@ -117,7 +117,7 @@ void nofi_uring_on_recv(struct nof_loop *loop, struct nofi_sock *s, int res, uin
 	struct nofi_uring *u = nofi_uring_of(loop);
 	unsigned bid = flags >> IORING_CQE_BUFFER_SHIFT;
 	bool has_buf = flags & IORING_CQE_F_BUFFER;
-	size_t offered = s->tail ? s->direct_len + s->tail->len : NOFI_STAGING_LEN;
+	size_t offered = s->tail ? s->direct_len + s->tail->len : nofi_sock_stage(s);
 
 	if (!s->is_receiving || s->fd < 0)
 		goto out;

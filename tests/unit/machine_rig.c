@@ -525,7 +525,7 @@ void rig_put_r2t(struct rig *r, uint16_t cid, uint16_t ttag, uint32_t offset, ui
 static size_t receive(struct rig *r, const uint8_t *data, size_t len)
 {
 	struct iovec iov[NOFI_PLACES_MAX];
-	size_t limit = r->staging_len ? r->staging_len : NOFI_STAGING_LEN;
+	size_t limit = r->staging_len ? r->staging_len : nofi_machine_stage(&r->m);
 	size_t direct = 0, staged, total = 0;
 	unsigned n = nofi_machine_place(&r->m, iov, NOFI_PLACES_MAX);
 	uint8_t *staging;
