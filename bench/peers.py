@@ -347,7 +347,13 @@ def measure(args, subjects):
             for rnd, (subject, transport) in parts.rotate(subjects, args.rounds):
                 parts.progress(f"QD{qd} round {rnd + 1}/{args.rounds} {subject} {transport}")
                 server = start(args, subject, transport, servers)
-                argv, run = run_one(args, subject, transport, server, qd)
+                try:
+                    argv, run = run_one(args, subject, transport, server, qd)
+                except (BenchError, OSError) as err:
+                    status = server.proc.poll()
+                    raise BenchError(str(err) + ("" if status is None else
+                                                 f"; its server ended with status {status}")
+                                     ) from None
                 runs.setdefault((subject, transport, qd), []).append(run)
                 commands[f"{subject} {transport} QD{qd}"] = " ".join(argv)
                 commands[f"server of {subject} {transport}"] = " ".join(server.argv)
