@@ -259,7 +259,20 @@ void __tsan_write_range(void *p, size_t len)
 	ATOMIC_RMW(bits, type, fetch_or)					\
 	ATOMIC_RMW(bits, type, fetch_xor)					\
 	ATOMIC_CAS(bits, type, compare_exchange_strong, 0)			\
-	ATOMIC_CAS(bits, type, compare_exchange_weak, 1)
+	ATOMIC_CAS(bits, type, compare_exchange_weak, 1)			\
+	/* clang's: the value that was there */					\
+	type __tsan_atomic##bits##_compare_exchange_val(volatile type *p, type old, type v,	\
+							int order, int fail);	\
+	type __tsan_atomic##bits##_compare_exchange_val(volatile type *p, type old, type v,	\
+							int order, int fail)	\
+	{									\
+		(void)order;							\
+		(void)fail;							\
+		NOTE((const void *)p, sizeof(*p), 1);				\
+		(void)__atomic_compare_exchange_n(p, &old, v, 0,		\
+						  __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);	\
+		return old;							\
+	}
 ATOMICS(8, uint8_t)
 ATOMICS(16, uint16_t)
 ATOMICS(32, uint32_t)

@@ -151,8 +151,9 @@ enum nof_loop_flag {
 	/*
 	 * nof_loop_fd() will not be used: the loop is driven by nof_loop_run() or
 	 * nof_loop_wait() from one thread, the first that calls it. Saves
-	 * interrupts between cores, and system calls: what callbacks submit
-	 * leaves with the next of these calls, or with nof_loop_flush().
+	 * interrupts between cores, and system calls: what a call leaves to be
+	 * sent (what callbacks submitted, data that a target has asked for, a keep
+	 * alive) leaves with the next of these calls, or with nof_loop_flush().
 	 */
 	NOF_LOOP_DEDICATED = 1u << 0,
 	/*
@@ -220,7 +221,8 @@ NOF_API void nof_loop_wake(struct nof_loop *loop);
 
 /*
  * Sends everything queued by submissions, one gathered send per connection.
- * The end of every process or wait call does the same: a callback need not.
+ * The end of every process or wait call does the same, on a NOF_LOOP_DEDICATED loop the start of
+ * the next one: a callback need not.
  */
 NOF_API int nof_loop_flush(struct nof_loop *loop);
 

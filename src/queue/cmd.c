@@ -179,7 +179,7 @@ static struct nofi_cmd *oldest(const struct nofi_machine *m)
 {
 	struct nofi_cmd *first = NULL;
 
-	if (!nofi_machine_is_waiting(m))
+	if (!nofi_machine_waiting(m))
 		return NULL;
 	for (struct nofi_cmd *cmd = m->cmds; cmd < m->cmds + m->used; cmd++)
 		if (cmd->state != NOFI_SLOT_FREE && cmd->deadline &&

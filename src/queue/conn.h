@@ -92,10 +92,10 @@ void nofi_conn_disarm(struct nofi_queue *q);
 /* Something completed. Where nothing is waited for any more, no timer is left behind. */
 static inline void nofi_conn_rest(struct nofi_queue *q)
 {
-	if (q->state == QUEUE_READY && q->timer.pos && !nofi_machine_is_waiting(&q->m))
+	if (q->state == QUEUE_READY && q->timer.pos && !nofi_machine_waiting(&q->m))
 		nofi_conn_disarm(q);
 }
-/* A command is about to be sent: its answer is waited for. */
+/* A command was just added: its answer is waited for. */
 void nofi_conn_watch_quiet(struct nofi_queue *q);
 /* nofi_conn_watch_deadline(): the timer is not armed, or for later. */
 void nofi_conn_move_deadline(struct nofi_queue *q, uint64_t deadline);

@@ -150,7 +150,7 @@ static void on_quiet(struct nofi_timer *t)
 	uint64_t now = nofi_loop_now(q->loop), limit;
 	struct nofi_sock_info info;
 
-	if (q->state != QUEUE_READY || !nofi_machine_is_waiting(&q->m))
+	if (q->state != QUEUE_READY || !nofi_machine_waiting(&q->m))
 		return;
 	nofi_stall_calm(&q->pace, now);
 	limit = nofi_stall_limit(&q->pace);
@@ -172,7 +172,8 @@ static void on_quiet(struct nofi_timer *t)
 
 void nofi_conn_watch_quiet(struct nofi_queue *q)
 {
-	if (!nofi_machine_is_waiting(&q->m))
+	/* The first that waits: the silence before it was nobody's fault. */
+	if (nofi_machine_waiting(&q->m) == 1)
 		q->heard = nofi_loop_now(q->loop);
 	if (!q->quiet_timer.pos)
 		(void)nofi_timer_arm(q->loop, &q->quiet_timer,

@@ -294,7 +294,8 @@ static int wait_events(struct poller *p, int64_t timeout_ns)
 	if (timeout_ns <= 0 || p->is_coarse)
 		return wait_ms(p, timeout_ns);
 	n = epoll_pwait2(p->fd, p->events, EVENTS_MAX, &ts, NULL);
-	if (n >= 0 || errno != ENOSYS)
+	/* EPERM: a seccomp filter that does not know it. */
+	if (n >= 0 || (errno != ENOSYS && errno != EPERM))
 		return n;
 	p->is_coarse = true;
 	return wait_ms(p, timeout_ns);

@@ -138,6 +138,7 @@ void nofi_uring_dispatch(struct nof_loop *loop, uint64_t user_data, int32_t res,
 	case NOFI_TAG_SEND:
 		s->inflight--;
 		s->is_quiet = false;
+		nofi_uring_unlist(u, s);	/* there is nothing left to judge */
 		nofi_uring_on_sent(loop, s, res);
 		break;
 	case NOFI_TAG_CONNECT:

@@ -324,17 +324,21 @@ void nofi_loop_unmark_dirty(struct nof_loop *loop, struct nofi_dirty *d)
 /* A flush may mark its connection again (held back, or failed): that is for the next round. */
 static void flush_dirty(struct nof_loop *loop)
 {
-	struct nofi_dirty *d, *next;
+	struct nofi_dirty *d, marker = { .is_queued = true };
 
-	d = loop->dirty_head;
-	loop->dirty_head = NULL;
-	loop->dirty_tail = &loop->dirty_head;
-	for (struct nofi_dirty *i = d; i; i = i->next)
-		i->is_queued = false;
-	for (; d; d = next) {
-		next = d->next;
+	if (!loop->dirty_head)
+		return;
+	/* They stay in the list until their turn: a flush may mark, or unmark, those behind it. */
+	*loop->dirty_tail = &marker;
+	loop->dirty_tail = &marker.next;
+	while ((d = loop->dirty_head) != &marker) {
+		loop->dirty_head = d->next;
+		d->is_queued = false;
 		d->flush(d);
 	}
+	loop->dirty_head = marker.next;
+	if (loop->dirty_tail == &marker.next)
+		loop->dirty_tail = &loop->dirty_head;
 }
 
 /*
@@ -362,6 +366,7 @@ static int engine_failed(const struct nof_loop *loop, const char *call, int r)
 /* The end of the last turn of a call: hands over what is queued. */
 static int settle(struct nof_loop *loop)
 {
+	uint64_t set;
 	int r;
 
 	update_timer(loop);
@@ -373,6 +378,11 @@ static int settle(struct nof_loop *loop)
 		update_timer(loop);
 		r = loop->eng->submit(loop);
 	}
+	/* What ended as it was submitted may have armed a timer. */
+	set = loop->timer_set;
+	update_timer(loop);
+	if (loop->timer_set != set && r >= 0)
+		r = loop->eng->submit(loop);
 	/* Left by the last flush itself (a send failed or ended at once): for the next turn. */
 	if (loop->defer_head || loop->dirty_head)
 		nof_loop_wake(loop);

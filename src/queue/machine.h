@@ -220,10 +220,10 @@ static inline uint32_t nofi_machine_unused(const struct nofi_machine *m)
 	return (uint32_t)(m->free_count + m->slots - m->used);
 }
 
-/* A command with a deadline is outstanding. */
-static inline bool nofi_machine_is_waiting(const struct nofi_machine *m)
+/* Commands with a deadline that are outstanding. One that was only taken counts as such. */
+static inline uint32_t nofi_machine_waiting(const struct nofi_machine *m)
 {
-	return m->used - m->free_count != m->untimed;
+	return (uint32_t)(m->used - m->free_count - m->untimed);
 }
 
 /* Nothing more is sent or received. */

@@ -240,7 +240,9 @@ static void flush(struct nofi_dirty *d)
 	if (q->tap)
 		nofi_conn_tap(q, b);
 	q->batch = b;
-	q->sock.may_tarry = !q->sock.stream && !nofi_machine_has_tx(&q->m);
+	/* Whose answer overtook its last bytes is done when they are out: that is waited for. */
+	q->sock.may_tarry = !q->sock.stream && !nofi_machine_has_tx(&q->m) &&
+			    !(b->refs && q->m.cmds[b->ref[0]].state == NOFI_SLOT_FINISHED);
 	q->stream->send(q->loop, &q->sock, &b->msg, b->len);
 }
 
@@ -453,11 +455,12 @@ uint64_t nofi_queue_send(struct nofi_queue *q, const struct nofi_cmd_desc *d)
 	uint64_t now = nofi_loop_now(q->loop);
 	uint64_t deadline = now + (d->timeout_ns ? d->timeout_ns : q->command_timeout);
 
-	if (q->quiet && !(d->flags & NOFI_CMD_NO_TIMEOUT))
-		nofi_conn_watch_quiet(q);
 	nofi_machine_send(&q->m, d, deadline);
-	if (!(d->flags & NOFI_CMD_NO_TIMEOUT))
-		nofi_conn_watch_deadline(q, deadline);
+	if (d->flags & NOFI_CMD_NO_TIMEOUT)
+		return now;
+	if (q->quiet)
+		nofi_conn_watch_quiet(q);
+	nofi_conn_watch_deadline(q, deadline);
 	return now;
 }
 
@@ -466,10 +469,10 @@ uint64_t nofi_queue_rw(struct nofi_queue *q, const struct nofi_rw *rw)
 	uint64_t now = nofi_loop_now(q->loop);
 	uint64_t deadline = now + q->command_timeout;
 
-	if (q->quiet)
-		nofi_conn_watch_quiet(q);
 	if (!nofi_machine_rw(&q->m, rw, deadline))
 		return 0;
+	if (q->quiet)
+		nofi_conn_watch_quiet(q);
 	nofi_conn_watch_deadline(q, deadline);
 	return now;
 }

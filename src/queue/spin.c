@@ -36,7 +36,7 @@ static uint64_t look(struct nof_loop *loop, uint64_t start, uint64_t length, boo
 		looks++;
 		/* A peek hands over sends, which may end, and bring about more. */
 		*is_hit = is_called(loop) || loop->eng->peek(loop, true) || loop->dirty_head ||
-			  loop->defer_head;
+			  loop->defer_head || loop->t.done_count;
 		took = nofi_clock_now() - start;
 	} while (!*is_hit && took < length);
 	nofi_count(&loop->counts.spin_hits, *is_hit);

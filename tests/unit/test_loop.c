@@ -414,6 +414,46 @@ static void completions_beyond_the_ring_are_not_lost_dedicated(void **state)
 	completions_beyond_the_ring_are_not_lost(NOF_ENGINE_IO_URING, NOF_LOOP_DEDICATED);
 }
 
+/* A flush that marks another connection, or unmarks one, leaves those behind it in the list. */
+struct chain {
+	struct nofi_dirty d[4];
+	struct nof_loop *loop;
+	unsigned flushed[4];
+};
+
+static struct chain chain;
+
+static void on_flush(struct nofi_dirty *d)
+{
+	long n = d - chain.d;
+
+	chain.flushed[n]++;
+	if (n == 0 && chain.flushed[0] == 1) {
+		nofi_loop_mark_dirty(chain.loop, &chain.d[0]);
+		nofi_loop_mark_dirty(chain.loop, &chain.d[1]);
+		nofi_loop_unmark_dirty(chain.loop, &chain.d[2]);
+	}
+}
+
+static void a_flush_may_change_the_list(enum nof_engine engine)
+{
+	static const unsigned want[] = { 2, 1, 0, 1 };
+
+	memset(&chain, 0, sizeof(chain));
+	chain.loop = new_loop(engine, 0);
+	for (int i = 0; i < 4; i++) {
+		chain.d[i].flush = on_flush;
+		nofi_loop_mark_dirty(chain.loop, &chain.d[i]);
+	}
+	for (int i = 0; i < 4; i++)
+		assert_true(nof_loop_process(chain.loop) >= 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(chain.flushed[i], want[i]);
+	nof_loop_free(chain.loop);
+}
+
+BOTH(a_flush_may_change_the_list)
+
 #define T(name) cmocka_unit_test(name##_uring), cmocka_unit_test(name##_epoll)
 
 int main(void)
@@ -432,6 +472,7 @@ int main(void)
 		T(a_dedicated_loop_has_no_fd),
 		T(bad_arguments_are_refused_with_a_sentence),
 		T(what_is_unwatched_is_never_called),
+		T(a_flush_may_change_the_list),
 		cmocka_unit_test(completions_beyond_the_ring_are_not_lost_uring),
 		cmocka_unit_test(completions_beyond_the_ring_are_not_lost_dedicated),
 		cmocka_unit_test(what_is_unwatched_is_never_called_uring_dedicated),
