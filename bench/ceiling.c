@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,18 +29,6 @@ static const char usage[] =
 "  --behind=BYTES  client: staging offered behind such a payload (4k)\n"
 "  --rcvbuf=BYTES  client: fixed socket receive buffer; switches off the kernel's tuning\n"
 "The client prints one JSON object.\n";
-
-_Noreturn void die(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("ceiling: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
 
 static _Noreturn void bad_usage(const char *what, const char *arg)
 {

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <libnbd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,19 +31,6 @@ static struct hist hist;
 static uint64_t blocks, bs = 4096, random_state = 88172645463325252u;
 static unsigned int qd = 32, in_flight;
 static double runtime = 2;
-
-/* ceiling.h declares it; this program says its own name. */
-_Noreturn void die(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("nbd_client: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(1);
-}
 
 static void want(int rc)
 {

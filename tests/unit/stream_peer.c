@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "pdu/crc32c.h"
@@ -424,4 +425,24 @@ bool peer_pump(struct peer *p)
 		put(p, SCRAMBLE_NOISE, "hm", 2);
 	any |= seal_answers(p);
 	return transmit(p) || any;
+}
+
+bool peer_turn(struct peer *p, struct nof_loop *loop)
+{
+	int done = nof_loop_process(loop);
+
+	assert_true(done >= 0);
+	return peer_pump(p) || done;
+}
+
+bool peer_wait(struct peer *p, struct nof_loop *loop, int timeout_ms)
+{
+	struct pollfd fds[] = {
+		{ .fd = nof_loop_fd(loop), .events = POLLIN },
+		{ .fd = p->fd < 0 ? p->listener : p->fd, .events = POLLIN },
+	};
+
+	if (p->fd >= 0 && p->out.pos < p->out.len)
+		fds[1].events |= POLLOUT;
+	return poll(fds, 2, timeout_ms) != 0;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "nof.h"
 #include "pdu/pdu.h"
 #include "scramble.h"
 
@@ -68,5 +69,9 @@ struct peer *peer_new(bool is_mptcp, struct sockaddr_storage *sa, socklen_t *len
 void peer_free(struct peer *p);
 /* Does what can be done now; true: something was. */
 bool peer_pump(struct peer *p);
+/* The host's turn, and then its own; true: one of them did something. */
+bool peer_turn(struct peer *p, struct nof_loop *loop);
+/* Until one of them can go on; false: neither could in that time. */
+bool peer_wait(struct peer *p, struct nof_loop *loop, int timeout_ms);
 
 #endif

@@ -9,19 +9,7 @@
 #include <sys/socket.h>
 
 #include "queue/engine.h"
-#include "unit.h"
-
-static struct nof_loop *new_loop(enum nof_engine engine)
-{
-	struct nof_loop_opts o;
-	struct nof_loop *loop = NULL;
-
-	nof_loop_opts_init(&o);
-	o.engine = engine;
-	if (nof_loop_new(&o, &loop) < 0)
-		fail_msg("%s", nof_strerror_detail());
-	return loop;
-}
+#include "unit_loop.h"
 
 static bool is_readable(struct nof_loop *loop, int timeout_ms)
 {
@@ -99,7 +87,7 @@ static void run_late(struct late *l)
 
 static void work_deferred_by_the_last_flush_wakes(enum nof_engine engine)
 {
-	struct nof_loop *loop = new_loop(engine);
+	struct nof_loop *loop = new_loop(engine, 0);
 	struct late l;
 
 	late_init(&l, loop);
@@ -114,7 +102,7 @@ static void work_deferred_by_the_last_flush_wakes(enum nof_engine engine)
 
 static void what_the_last_flush_queues_is_sent(enum nof_engine engine)
 {
-	struct nof_loop *loop = new_loop(engine);
+	struct nof_loop *loop = new_loop(engine, 0);
 	struct late l;
 
 	late_init(&l, loop);
@@ -138,7 +126,7 @@ static void on_stop(struct nofi_defer *d)
 
 static void a_timer_of_the_last_turn_of_run_wakes_the_fd(enum nof_engine engine)
 {
-	struct nof_loop *loop = new_loop(engine);
+	struct nof_loop *loop = new_loop(engine, 0);
 	struct late l;
 
 	late_init(&l, loop);
@@ -209,7 +197,7 @@ static void peer_free(struct nof_loop *loop, struct peer *p)
 
 static void removing_a_socket_forgets_no_other(enum nof_engine engine)
 {
-	struct nof_loop *loop = new_loop(engine);
+	struct nof_loop *loop = new_loop(engine, 0);
 	struct peer gone, other[3];
 
 	peer_init(loop, &gone);
@@ -254,7 +242,7 @@ static void on_remove(struct nofi_timer *t)
 
 static void removing_a_socket_in_a_timer_forgets_no_other(enum nof_engine engine)
 {
-	struct nof_loop *loop = new_loop(engine);
+	struct nof_loop *loop = new_loop(engine, 0);
 	struct peer gone, other;
 	struct remover r = { .t.fn = on_remove, .loop = loop, .gone = &gone, .other = &other };
 
@@ -275,7 +263,7 @@ static void removing_a_socket_in_a_timer_forgets_no_other(enum nof_engine engine
 /* A signal handler may run between a system call and the look at its errno. */
 static void a_wake_leaves_errno_alone(enum nof_engine engine)
 {
-	struct nof_loop *loop = new_loop(engine);
+	struct nof_loop *loop = new_loop(engine, 0);
 	uint64_t full = UINT64_MAX - 1;
 	int fd = loop->wake_fd;
 

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 
 #include "queue/engine.h"
-#include "unit.h"
+#include "unit_loop.h"
 
 enum {
 	PLACE = 64 * 1024,	/* a receive of the greedy, with its tail, is always filled */
@@ -20,19 +20,6 @@ enum {
 	BESIDE_MAX = 1024 * 1024,	/* bytes of a greedy one between two answers of another */
 	TURN_MAX = 4608 * 1024,		/* bytes of one turn, of however many */
 };
-
-static struct nof_loop *new_loop(enum nof_engine engine, uint32_t flags)
-{
-	struct nof_loop_opts o;
-	struct nof_loop *loop = NULL;
-
-	nof_loop_opts_init(&o);
-	o.engine = engine;
-	o.flags = flags;
-	if (nof_loop_new(&o, &loop) < 0)
-		fail_msg("%s", nof_strerror_detail());
-	return loop;
-}
 
 /* ---- peers ---- */
 

@@ -7,32 +7,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <string.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "nof.h"
 #include "queue/engine.h"
+#include "unit_loop.h"
 
 enum { MS = 1000000 };
-
-static struct nof_loop *new_loop(enum nof_engine engine, uint32_t flags)
-{
-	struct nof_loop_opts o;
-	struct nof_loop *loop = NULL;
-
-	nof_loop_opts_init(&o);
-	o.engine = engine;
-	o.flags = flags;
-	if (nof_loop_new(&o, &loop) < 0)
-		fail_msg("%s", nof_strerror_detail());
-	return loop;
-}
 
 static int poll_fd(struct nof_loop *loop, int timeout_ms)
 {

@@ -3,13 +3,9 @@
  * Where silence begins: with the last byte, or with the first command that waits after it. A
  * connection on which nothing was waited for has not been silent.
  */
-#include <poll.h>
-#include <stdio.h>
-
-#include "nof.h"
 #include "queue/conn.h"
 #include "stream_peer.h"
-#include "unit.h"
+#include "unit_loop.h"
 
 #define SECOND 1000000000ull
 
@@ -47,15 +43,9 @@ static void on_quiet(void *arg, const struct nofi_sock_info *info)
 static void run_until(struct world *w, const bool *flag, const unsigned *count)
 {
 	while (flag ? !*flag : *count) {
-		struct pollfd fds[2] = { { .fd = nof_loop_fd(w->loop), .events = POLLIN } };
-		int done = nof_loop_process(w->loop);
-
-		assert_true(done >= 0);
-		if (peer_pump(w->peer) || done || (flag && *flag))
+		if (peer_turn(w->peer, w->loop) || (flag && *flag))
 			continue;
-		fds[1] = (struct pollfd){ w->peer->fd < 0 ? w->peer->listener : w->peer->fd,
-					  POLLIN, 0 };
-		if (poll(fds, 2, 20000) == 0)
+		if (!peer_wait(w->peer, w->loop, 20000))
 			fail_msg("nothing happens any more");
 	}
 }
@@ -68,13 +58,9 @@ static void start(struct world *w, bool is_mptcp, enum nof_engine engine)
 		.sock = { .mptcp = is_mptcp ? NOFI_MPTCP_REQUIRE : NOFI_MPTCP_OFF, .tos = -1,
 			  .priority = -1 },
 	};
-	struct nof_loop_opts lo;
 	struct nofi_err err;
 
-	nof_loop_opts_init(&lo);
-	lo.engine = engine;
-	if (nof_loop_new(&lo, &w->loop) < 0)
-		fail_msg("%s", nof_strerror_detail());
+	w->loop = new_loop(engine, 0);
 	w->peer = peer_new(is_mptcp, &o.addr.sa, &o.addr.len);
 	w->peer->is_plain = true;
 	if (nofi_queue_new(w->loop, &o, on_event, w, &w->q, &err) < 0 ||

@@ -5,15 +5,13 @@
  * with io_uring and epoll.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 
-#include "nof.h"
 #include "queue/engine.h"
 #include "queue/queue.h"
 #include "queue/stream.h"
 #include "stream_peer.h"
-#include "unit.h"
+#include "unit_loop.h"
 
 enum { DEPTH = 16, PATIENCE_MS = 20000 };
 #define SECOND 1000000000ull
@@ -66,7 +64,6 @@ static void on_event(void *arg, enum nofi_queue_event ev, const struct nofi_err 
 static struct world *new_world(bool is_mptcp, enum nof_engine engine)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	struct nof_loop_opts lo;
 
 	assert_non_null(w);
 	w->is_mptcp = is_mptcp;
@@ -74,10 +71,7 @@ static struct world *new_world(bool is_mptcp, enum nof_engine engine)
 	w->host.secret = 42;
 	w->model = calloc(1, PEER_MEM);
 	assert_non_null(w->model);
-	nof_loop_opts_init(&lo);
-	lo.engine = engine;
-	if (nof_loop_new(&lo, &w->loop) < 0)
-		fail_msg("%s", nof_strerror_detail());
+	w->loop = new_loop(engine, 0);
 	w->peer = peer_new(is_mptcp, &w->o.addr.sa, &w->o.addr.len);
 	w->o.qid = 1;
 	w->o.entries = 64;
@@ -113,20 +107,9 @@ static void free_world(struct world *w)
 static void run_until(struct world *w, bool (*is_so)(struct world *))
 {
 	while (!is_so(w)) {
-		struct pollfd fds[] = {
-			{ .fd = nof_loop_fd(w->loop), .events = POLLIN },
-			{ .fd = w->peer->fd < 0 ? w->peer->listener : w->peer->fd,
-			  .events = POLLIN },
-		};
-		int done = nof_loop_process(w->loop);
-
-		assert_true(done >= 0);
-		if (peer_pump(w->peer) || done || is_so(w))
+		if (peer_turn(w->peer, w->loop) || is_so(w))
 			continue;
-		if (w->peer->fd >= 0 && w->peer->out.pos < w->peer->out.len)
-			fds[1].events |= POLLOUT;
-		fds[1].fd = w->peer->fd < 0 ? w->peer->listener : w->peer->fd;
-		if (poll(fds, 2, PATIENCE_MS) == 0)
+		if (!peer_wait(w->peer, w->loop, PATIENCE_MS))
 			fail_msg("nothing happens any more: %u commands out, %u good, %u failed",
 				 w->out, w->good, w->failed);
 	}
